@@ -1,0 +1,82 @@
+"""`python -m benchmarks`: one run, one table. Everything runs on loopback, in a temporary folder."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from benchmarks import latency, memory, parts, whole
+from benchmarks.processes import BenchmarkError, workplace
+from benchmarks.settings import FULL, QUICK
+from benchmarks.table import Results, show
+
+SECTIONS = ("parts", "whole", "latency", "memory")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0 when the run went through, 1 when a bar fails under `--check`, 2 when it could not run."""
+    options = _parser().parse_args(arguments)
+    console, progress = Console(), Console(stderr=True)
+    try:
+        results = _measure(options.only, quick=options.quick, progress=progress)
+    except BenchmarkError as error:
+        progress.print(str(error), markup=False)
+        return 2
+    except KeyboardInterrupt:
+        progress.print("interrupted")
+        return 130
+    show(console, results)
+    if options.json:
+        figures = {**msgspec.to_builtins(results), "bars": msgspec.to_builtins(results.bars())}
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=2))
+    return 1 if options.check and not all(bar.holds for bar in results.bars()) else 0
+
+
+def _measure(only: Sequence[str], *, quick: bool, progress: Console) -> Results:
+    """Run the wanted sections, each in a folder of its own."""
+    settings = QUICK if quick else FULL
+    results = Results(quick=quick)
+    with workplace() as folder:
+
+        def run(name: str, measure: Callable[..., object]) -> None:
+            if name in only:
+                progress.print(f"measuring: {name}", style="dim")
+                place = folder / name
+                place.mkdir()
+                setattr(results, name, measure(place, settings))
+
+        run("parts", parts.measure)
+        run("whole", whole.measure)
+        run("latency", latency.measure)
+        run("memory", memory.measure)
+    return results
+
+
+def _sections(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in SECTIONS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(SECTIONS)}")
+    return names
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller numbers, about 20 s")
+    parser.add_argument(
+        "--only",
+        type=_sections,
+        default=list(SECTIONS),
+        metavar="A,B",
+        help=f"only these of {','.join(SECTIONS)}",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here too")
+    parser.add_argument("--check", action="store_true", help="exit 1 when a bar is not reached")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,97 @@
+"""The real gateway under test: `gateway serve` with one Stripe source, in a folder of its own."""
+
+import base64
+import contextlib
+import http.client
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks import traffic
+from benchmarks.processes import Process, free_port
+
+KEY = base64.b64encode(b"the benchmark's subscription key").decode()
+DATABASE = "gateway.db"
+
+_CONFIG = """
+[server]
+port = {port}
+
+[admin]
+port = {admin}
+
+[store]
+url = "sqlite:///{database}"
+
+[egress]
+allow = ["127.0.0.0/8:*"]
+
+[sources.{source}]
+provider = "stripe"
+secrets = ["{secret}"]
+"""
+
+_SUBSCRIPTION = """
+[subscriptions.s{number}]
+url = "{url}"
+types = ["order.*"]
+secrets = ["whsec_{key}"]
+"""
+
+
+class Gateway:
+    """One folder with a configuration and a database; it can be started again in it."""
+
+    def __init__(self, folder: Path, *, targets: Sequence[str]) -> None:
+        self.port = free_port()
+        self.database = folder / DATABASE
+        self._admin = free_port()
+        self._folder = folder
+        text = _CONFIG.format(
+            port=self.port,
+            admin=self._admin,
+            database=self.database,
+            source=traffic.SOURCE,
+            secret=traffic.SECRET,
+        )
+        subscriptions = [
+            _SUBSCRIPTION.format(number=number, url=url, key=KEY)
+            for number, url in enumerate(targets)
+        ]
+        self._config = folder / "gateway.toml"
+        self._config.write_text(text + "".join(subscriptions))
+
+    @contextlib.contextmanager
+    def serve(self, *, within: float = 60.0) -> Iterator[tuple[Process, float]]:
+        """The serving process and the seconds from its start until `/readyz` said 200."""
+        arguments = ["gateway", "serve", "--config", str(self._config)]
+        log = self._folder / "gateway.log"
+        begun = time.monotonic()
+        with Process(arguments, log=log, folder=self._folder) as process:
+            while not self._ready():
+                if not process.running:
+                    raise process.error("ended before it was ready")
+                if time.monotonic() - begun > within:
+                    raise process.error(f"not ready within {within:.0f} s")
+                time.sleep(0.01)
+            yield process, time.monotonic() - begun
+
+    def pending(self) -> int:
+        """Deliveries that have not ended, read from the file of the running gateway."""
+        with contextlib.closing(
+            sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)
+        ) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            count: int = connection.execute(_PENDING).fetchone()[0]
+            return count
+
+    def _ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self._admin, timeout=2)
+        with contextlib.closing(connection), contextlib.suppress(OSError):
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        return False
+
+
+_PENDING = "SELECT count(*) FROM deliveries WHERE state IN ('pending', 'leased')"

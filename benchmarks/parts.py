@@ -1,0 +1,81 @@
+"""The parts, each alone in a process of its own: what the work costs when nothing joins it up."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks import harness
+from benchmarks.children import compute, deliver, receive, sink, store
+from benchmarks.gateway_process import KEY
+from benchmarks.processes import child, cpu_seconds, free_port, wait_for_port
+from benchmarks.settings import Settings
+from benchmarks.stats import per_event
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """CPU in microseconds an event."""
+
+    receive: float
+    store: float
+    compute: float
+    deliver: float
+
+    @property
+    def sum(self) -> float:
+        """What one event costs at least."""
+        return self.receive + self.store + self.compute + self.deliver
+
+
+def measure(folder: Path, settings: Settings) -> Parts:
+    """One part after the other."""
+    return Parts(
+        receive=_receive(folder, settings),
+        store=_alone(
+            "store",
+            store.Params(
+                database=str(folder / "store.db"),
+                events=settings.part_events,
+                rounds=settings.part_rounds,
+            ),
+            folder=folder,
+        ),
+        compute=_alone(
+            "compute",
+            compute.Params(events=settings.part_events, rounds=settings.part_rounds),
+            folder=folder,
+        ),
+        deliver=_deliver(folder, settings),
+    )
+
+
+def _receive(folder: Path, settings: Settings) -> float:
+    """The bare endpoint under the same load as the gateway."""
+    port = free_port()
+    spent = []
+    with child("receive", receive.Params(port=port), folder=folder) as server:
+        wait_for_port(server, port)
+        for _ in range(settings.part_rounds + 1):
+            _, before = harness.send(
+                folder, port, count=settings.part_events, senders=settings.senders, server=server
+            )
+            spent.append(cpu_seconds(server.pid) - before)
+    return per_event(spent[1:], settings.part_events)
+
+
+def _deliver(folder: Path, settings: Settings) -> float:
+    port = free_port()
+    params = deliver.Params(
+        port=port,
+        body=compute.sample().decode(),
+        events=settings.part_events,
+        rounds=settings.part_rounds,
+    )
+    with child("sink", sink.Params(port=port, key=KEY), folder=folder) as receiver:
+        receiver.answer(within=20)
+        return _alone("deliver", params, folder=folder)
+
+
+def _alone(name: str, params: Any, *, folder: Path) -> float:
+    with child(name, params, folder=folder) as process:
+        return per_event(process.answer(within=300)["cpu"], params.events)

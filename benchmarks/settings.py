@@ -1,0 +1,34 @@
+"""How much is measured: the full run, and the quick one that only shows that everything works."""
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts are a round's; times are seconds."""
+
+    senders: int = 64
+    part_events: int = 10_000
+    part_rounds: int = 5
+    whole_events: int = 15_000
+    whole_rounds: int = 5
+    warm_up: int = 2_000
+    rate: float = 200.0
+    latency_events: int = 2_000
+    unloaded: int = 400
+    backlog_callbacks: int = 20_000
+    backlog_subscriptions: int = 10
+    rest: float = 5.0
+
+
+FULL = Settings()
+QUICK = Settings(
+    part_events=2_000,
+    part_rounds=3,
+    whole_events=3_000,
+    whole_rounds=3,
+    warm_up=1_000,
+    latency_events=600,
+    unloaded=100,
+    backlog_callbacks=1_000,
+    rest=1.0,
+)

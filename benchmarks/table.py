@@ -1,0 +1,152 @@
+"""What was measured, as one table for a person and one value for a program."""
+
+import os
+import platform
+import sqlite3
+from collections.abc import Iterator
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.latency import Latency
+from benchmarks.memory import Memory
+from benchmarks.parts import Parts
+from benchmarks.stats import Bar, Quantiles
+from benchmarks.whole import Whole
+
+EFFICIENCY = 0.5
+TIMES_UNLOADED = 5.0
+RESIDENT = 120.0  # MiB
+
+Row = tuple[str, str, str]
+
+
+class Results(msgspec.Struct, kw_only=True):
+    """The sections that were run; None for those that were not."""
+
+    quick: bool
+    parts: Parts | None = None
+    whole: Whole | None = None
+    latency: Latency | None = None
+    memory: Memory | None = None
+
+    def bars(self) -> list[Bar]:
+        """What was measured of what must be reached (design section 10)."""
+        found = []
+        if self.parts and self.whole:
+            share = self.parts.sum / self.whole.cpu
+            found.append(Bar(name="efficiency", value=share, limit=EFFICIENCY, at_least=True))
+        if self.latency:
+            found.append(
+                Bar(
+                    name="p50 / unloaded sum",
+                    value=self.latency.ratio,
+                    limit=TIMES_UNLOADED,
+                    at_least=False,
+                )
+            )
+        if self.memory:
+            highest = max(self.memory.serving, self.memory.restarted)
+            found.append(
+                Bar(
+                    name="resident memory",
+                    value=highest,
+                    limit=RESIDENT,
+                    at_least=False,
+                    unit=" MiB",
+                )
+            )
+        return found
+
+
+def show(console: Console, results: Results) -> None:
+    """Print the table."""
+    table = Table(title="The gateway, measured", caption=_machine(results))
+    table.add_column("measured")
+    table.add_column("value", justify="right")
+    table.add_column("bar", justify="right")
+    for section in (_parts, _whole, _latency, _memory):
+        rows = list(section(results))
+        for row in rows:
+            table.add_row(*row)
+        if rows:
+            table.add_section()
+    console.print(table)
+
+
+def _machine(results: Results) -> str:
+    kind = "quick run, figures are rough; " if results.quick else ""
+    return (
+        f"{kind}{os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"SQLite {sqlite3.sqlite_version}"
+    )
+
+
+def _parts(results: Results) -> Iterator[Row]:
+    parts = results.parts
+    if parts:
+        yield "CPU an event, receive alone", f"{parts.receive:.0f} us", ""
+        yield "CPU an event, store alone", f"{parts.store:.0f} us", ""
+        yield "CPU an event, compute alone", f"{parts.compute:.0f} us", ""
+        yield "CPU an event, deliver alone", f"{parts.deliver:.0f} us", ""
+        yield "sum of the parts", f"{parts.sum:.0f} us", ""
+
+
+def _whole(results: Results) -> Iterator[Row]:
+    whole = results.whole
+    if not whole:
+        return
+    spread = f" ({min(whole.rounds):.0f}-{max(whole.rounds):.0f})"
+    yield "CPU an event, whole path", f"{whole.cpu:.0f} us{spread}", ""
+    yield "events per CPU-second", f"{1e6 / whole.cpu:,.0f}", ""
+    yield from _bar(results, "efficiency", "efficiency: parts / whole")
+    yield "accepted", f"{whole.accepted_rate:,.0f}/s", ""
+    yield "delivered", f"{whole.delivered_rate:,.0f}/s", ""
+    yield "accept at full load, p50 / p99", _two(whole.accept), ""
+    yield "each event came once, signed", f"{whole.events:,} of {whole.events:,}", ""
+
+
+def _latency(results: Results) -> Iterator[Row]:
+    found = results.latency
+    if not found:
+        return
+    yield f"accept at {found.rate:.0f}/s, p50 / p99", _two(found.accept), ""
+    yield f"accept to delivered at {found.rate:.0f}/s, p50 / p95 / p99", _three(found.arrival), ""
+    yield "the same from the answer on", _three(found.after_answer), ""
+    steps = f"{found.receive:.2f} + {found.commit:.2f} + {found.deliver:.2f}"
+    yield f"unloaded receive + commit + deliver: {steps}", f"{found.unloaded:.2f} ms", ""
+    yield from _bar(results, "p50 / unloaded sum", "p50 / unloaded sum")
+
+
+def _memory(results: Results) -> Iterator[Row]:
+    found = results.memory
+    if not found:
+        return
+    yield "resident, empty store", f"{found.empty:.0f} MiB", ""
+    yield f"resident, {found.pending:,} pending, serving", f"{found.serving:.0f} MiB", ""
+    yield "resident, the same after a restart", f"{found.restarted:.0f} MiB", ""
+    yield "highest of both", f"{found.highest:.0f} MiB", ""
+    yield from _bar(results, "resident memory", "resident memory")
+    yield "ready after a start, empty store", f"{found.ready_empty:.2f} s", ""
+    yield "ready after a start, with the backlog", f"{found.ready:.2f} s", ""
+
+
+def _bar(results: Results, name: str, label: str) -> Iterator[Row]:
+    for bar in results.bars():
+        if bar.name == name:
+            sign, colour = (">=" if bar.at_least else "<="), ("green" if bar.holds else "red")
+            word = "reached" if bar.holds else "missed"
+            yield (
+                f"[bold]{label}[/]",
+                f"[bold]{bar.value:.2f}{bar.unit}[/]",
+                f"[{colour}]{sign} {bar.limit:g}{bar.unit} {word}[/]",
+            )
+
+
+def _two(values: Quantiles) -> str:
+    return f"{values.p50:.2f} / {values.p99:.2f} ms"
+
+
+def _three(values: Quantiles) -> str:
+    return f"{values.p50:.2f} / {values.p95:.2f} / {values.p99:.2f} ms"

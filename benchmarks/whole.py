@@ -1,0 +1,49 @@
+"""The whole path: what one event costs the real gateway, and how many it does a second."""
+
+import statistics
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.harness import Round, bench, deliver_all
+from benchmarks.settings import Settings
+from benchmarks.stats import Quantiles, per_event, quantiles
+
+
+class Whole(msgspec.Struct, frozen=True, kw_only=True):
+    """CPU in microseconds an event; rates a second, the median round; accept in milliseconds."""
+
+    events: int
+    cpu: float
+    rounds: list[float]
+    accepted_rate: float
+    delivered_rate: float
+    accept: Quantiles
+
+
+def measure(folder: Path, settings: Settings) -> Whole:
+    """A warm-up, then rounds of the closed loop, each checked to the last event."""
+    with bench(folder) as work:
+        deliver_all(work, count=settings.warm_up, senders=settings.senders)
+        rounds = [
+            deliver_all(work, count=settings.whole_events, senders=settings.senders)
+            for _ in range(settings.whole_rounds)
+        ]
+    accepts = [
+        (done.answered[name] - sent) / 1e6 for done in rounds for name, sent in done.sent.items()
+    ]
+    return Whole(
+        events=settings.whole_events * settings.whole_rounds,
+        cpu=per_event([done.cpu for done in rounds], settings.whole_events),
+        rounds=[per_event([done.cpu], settings.whole_events) for done in rounds],
+        accepted_rate=statistics.median(_rate(done, done.answered) for done in rounds),
+        delivered_rate=statistics.median(
+            _rate(done, {name: times[0] for name, times in done.arrived.items()}) for done in rounds
+        ),
+        accept=quantiles(accepts),
+    )
+
+
+def _rate(done: Round, ends: dict[str, int]) -> float:
+    """Events a second, from the first request to the last end."""
+    return len(ends) / (max(ends.values()) - min(done.sent.values())) * 1e9

@@ -1,0 +1,235 @@
+"""From the file and the environment to `Settings`; the only reader of either."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.config.document import read_document
+from gateway.config.environ import Overrides
+from gateway.config.reader import (
+    Given,
+    Place,
+    read,
+    read_keys,
+    read_table,
+    refuse_unknown,
+    suggestion,
+)
+from gateway.config.secrets import Vault, bytes_of
+from gateway.config.settings import (
+    PROFILES,
+    AdminSettings,
+    EgressSettings,
+    ProfileName,
+    ServerSettings,
+    Settings,
+    SourceSettings,
+    StoreSettings,
+    SubscriptionSettings,
+)
+from gateway.config.values import NAME, NAME_RULE
+from gateway.egress.rules import Rules, Target, parse_allow, parse_target
+from gateway.errors import ConfigError, ForbiddenAddress, NotFound, StartupError
+from gateway.providers.base import Options, Provider
+from gateway.providers.registry import provider_class
+from gateway.signing import parse_secret
+
+SECTIONS = tuple(field.name for field in msgspec.structs.fields(Settings))[:-1]
+SQLITE = "sqlite:///"
+
+
+def load(
+    path: Path | None,
+    environ: Mapping[str, str],
+    *,
+    providers: Callable[[str], type[Provider]] = provider_class,
+) -> Settings:
+    """The settings of the file at `path`, or the defaults, with the overrides of `environ`.
+
+    Raises `ConfigError`, and nothing else, for the first thing that is wrong.
+    """
+    document = {} if path is None else read_document(path)
+    folder = Path() if path is None else path.parent
+    return _Loader(environ, folder=folder, providers=providers).settings(document)
+
+
+def guess_profile(target: Target) -> ProfileName:
+    """The profile of a subscription that names none (design 7)."""
+    path = target.path.partition(b"?")[0]
+    if target.host == "hooks.zapier.com":
+        return "zapier"
+    if b"/webhook/" in path or b"/webhook-test/" in path:
+        return "n8n"
+    return "service"
+
+
+def kinds_of(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """The keys of a table and their types."""
+    return {field.name: field.type for field in msgspec.structs.fields(struct)}
+
+
+class _Loader:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        *,
+        folder: Path,
+        providers: Callable[[str], type[Provider]],
+    ) -> None:
+        self._overrides = Overrides(environ)
+        self._vault = Vault(environ, folder)
+        self._providers = providers
+
+    def settings(self, document: Mapping[str, object]) -> Settings:
+        refuse_unknown(SECTIONS, document, Place(""))
+        tables = {name: read_table(document.get(name, {}), Place(name)) for name in SECTIONS}
+        server = ServerSettings(**self._fixed("server", ServerSettings, tables))
+        admin = AdminSettings(**self._fixed("admin", AdminSettings, tables))
+        _check_ports(server, admin)
+        store = StoreSettings(**self._fixed("store", StoreSettings, tables))
+        _check_store(store, Place("store.url"))
+        egress = EgressSettings(**self._fixed("egress", EgressSettings, tables))
+        rules = _rules(egress)
+        sources = {
+            name: self._source(name, raw) for name, raw in _named("sources", tables["sources"])
+        }
+        subscriptions = {
+            name: self._subscription(name, raw, rules)
+            for name, raw in _named("subscriptions", tables["subscriptions"])
+        }
+        self._overrides.refuse_unknown()
+        return Settings(
+            server=server,
+            admin=admin,
+            store=store,
+            egress=egress,
+            sources=sources,
+            subscriptions=subscriptions,
+            warnings=(*self._vault.warnings, *_unmet(sources, subscriptions)),
+        )
+
+    def _fixed(
+        self, name: str, struct: type[msgspec.Struct], tables: Mapping[str, dict[str, object]]
+    ) -> dict[str, Any]:
+        kinds = kinds_of(struct)
+        return read_keys(kinds, self._overrides.apply(tables[name], kinds, (name,)), Place(name))
+
+    def _source(self, name: str, raw: object) -> SourceSettings:
+        path, place = ("sources", name), Place("sources").key(name)
+        common = kinds_of(SourceSettings)
+        del common["options"]
+        table = self._overrides.apply(read_table(raw, place), common, path)
+        options = self._provider(table, place).Options
+        own = {key: kind for key, kind in kinds_of(options).items() if key not in common}
+        table = self._overrides.apply(table, own, path)
+        values = read_keys(common | own, table, place)
+        at = _place_of("secrets", table, place)
+        values["secrets"] = self._vault.fill(values.get("secrets", ()), at, bytes_of)
+        chosen = {key: values.pop(key) for key in own if key in values}
+        return SourceSettings(**values, options=_options(options, chosen, table, place))
+
+    def _provider(self, table: Mapping[str, object], place: Place) -> type[Provider]:
+        if "provider" not in table:
+            raise place.key("provider").error('is required, for example provider = "stripe"')
+        name = read(str, table["provider"], place.key("provider"))
+        try:
+            return self._providers(name)
+        except (NotFound, StartupError) as error:
+            raise _place_of("provider", table, place).error(_sentence(error)) from None
+
+    def _subscription(self, name: str, raw: object, rules: Rules) -> SubscriptionSettings:
+        place = Place("subscriptions").key(name)
+        kinds = kinds_of(SubscriptionSettings)
+        table = self._overrides.apply(read_table(raw, place), kinds, ("subscriptions", name))
+        values = read_keys(kinds, table, place)
+        if "url" not in values:
+            raise place.key("url").error('is required, for example url = "https://example.com/in"')
+        target = _target(values["url"], _place_of("url", table, place), rules)
+        at = _place_of("secrets", table, place)
+        values["secrets"] = self._vault.fill(values.get("secrets", ()), at, parse_secret)
+        profile = values.setdefault("profile", guess_profile(target))
+        return SubscriptionSettings(**(msgspec.structs.asdict(PROFILES[profile]) | values))
+
+
+def _place_of(key: str, table: Mapping[str, object], place: Place) -> Place:
+    """The place of a key, with the variable that set it."""
+    raw = table.get(key)
+    return Place(place.key(key).path, raw.variable if isinstance(raw, Given) else None)
+
+
+def _sentence(error: Exception) -> str:
+    """The text of an error so that it can follow a key's path."""
+    return str(error).removesuffix(".")
+
+
+def _named(section: str, table: Mapping[str, object]) -> Iterable[tuple[str, object]]:
+    """The named tables of a section; refuses bad names and those that differ only by case."""
+    seen: dict[str, str] = {}
+    for name in table:
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            raise Place(section).key(name).error(f'differs from "{other}" only by case')
+    for name in table:
+        if NAME.fullmatch(name) is None:
+            raise Place(section).key(name).error(f"not a name, which is {NAME_RULE}")
+    return table.items()
+
+
+def _options(
+    struct: type[Options], values: dict[str, Any], table: Mapping[str, object], place: Place
+) -> Options:
+    """The provider's own keys; what it says about one of them becomes an error with the full path."""
+    try:
+        return struct(**values)
+    except ConfigError as error:
+        message = str(error).removeprefix(f"{error.path}: ")
+        raise _place_of(error.path, table, place).error(message) from None
+
+
+def _check_ports(server: ServerSettings, admin: AdminSettings) -> None:
+    if admin.port and (admin.host, admin.port) == (server.host, server.port):
+        raise Place("admin.port").error("expected another port than server.port on this host")
+
+
+def _check_store(store: StoreSettings, place: Place) -> None:
+    """Refuse what is no SQLite file, without showing the URL, which may hold a password."""
+    if store.url.startswith(("postgresql:", "postgres:", "postgresql+")):
+        raise place.error("PostgreSQL comes with a later version; use sqlite:///PATH")
+    path = store.url.removeprefix(SQLITE)
+    if path == store.url or not path.strip() or set(path) & set("?#\0"):
+        raise place.error(f"expected {SQLITE}PATH, the path of a file, without ? and #")
+
+
+def _rules(egress: EgressSettings) -> Rules:
+    for index, text in enumerate(egress.allow):
+        try:
+            parse_allow(text)
+        except ValueError as error:
+            raise Place("egress.allow").item(index).error(_sentence(error)) from None
+    return Rules(egress.allow)
+
+
+def _target(url: str, place: Place, rules: Rules) -> Target:
+    try:
+        target = parse_target(url)
+        rules.check_target(target)
+    except (ValueError, ForbiddenAddress) as error:
+        raise place.error(_sentence(error)) from None
+    return target
+
+
+def _unmet(
+    sources: Mapping[str, SourceSettings], subscriptions: Mapping[str, SubscriptionSettings]
+) -> Iterable[str]:
+    """Warnings for filters that no declared source meets: most are typing errors."""
+    shops = {source.shop for source in sources.values()}
+    for name, subscription in subscriptions.items():
+        filters = (("sources", subscription.sources, sources), ("shops", subscription.shops, shops))
+        for key, wanted, known in filters:
+            for index, one in enumerate(wanted):
+                if one not in known:
+                    near = suggestion(one, known)
+                    place = Place("subscriptions").key(name).key(key).item(index)
+                    yield f'{place.path}: no source of this file has "{one}"{near}'

@@ -1,0 +1,81 @@
+"""The error tree: every way in which the gateway says no.
+
+GatewayError
+├── ConfigError(path)      a key of the configuration is wrong; exit 2
+├── StartupError           the gateway cannot run here (busy port, foreign database ...); exit 2
+├── Rejected               the sender did not prove who it is; 401
+├── BadRequest             the request is not one that this route takes; 400
+├── TooLarge               the body is over the limit; 413
+├── UnsupportedMedia       the body is encoded in a way that is not taken; 415
+├── TooSlow                the body did not arrive before the deadline; 408
+├── Malformed(path)        authentic, but it cannot be normalized; quarantined, 202
+├── NotFound               no such source, delivery, subscription ...; 404
+├── Conflict               it cannot be done in the present state; 409
+├── Unavailable            not now: queue full, store failed; 503 and Retry-After
+└── ForbiddenAddress       the egress rules refuse this address; an outcome of an attempt
+"""
+
+
+class GatewayError(Exception):
+    """Base of all errors of the gateway; its text is one sentence for a person."""
+
+
+class ConfigError(GatewayError):
+    """A key of the configuration is wrong; `path` names it, as in `sources.shop.secrets`."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}" if path else message)
+        self.path = path
+
+
+class StartupError(GatewayError):
+    """The gateway cannot start here; the text says why and what to do."""
+
+
+class Rejected(GatewayError):
+    """The callback is not authentic; the text is for the operator, never for the sender."""
+
+
+class BadRequest(GatewayError):
+    """The request is not one that this route takes."""
+
+
+class TooLarge(GatewayError):
+    """The body is over the limit."""
+
+
+class UnsupportedMedia(GatewayError):
+    """The body is encoded in a way that is not taken."""
+
+
+class TooSlow(GatewayError):
+    """The body did not arrive before the deadline."""
+
+
+class Malformed(GatewayError):
+    """An authentic callback that cannot be normalized; `path` points into its JSON."""
+
+    def __init__(self, message: str, *, path: str = "$", event_id: str | None = None) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+        self.event_id = event_id
+
+
+class NotFound(GatewayError):
+    """There is no such thing."""
+
+
+class Conflict(GatewayError):
+    """It cannot be done in the present state."""
+
+
+class Unavailable(GatewayError):
+    """Not now; try again after `retry_after` seconds."""
+
+    def __init__(self, message: str, *, retry_after: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ForbiddenAddress(GatewayError):
+    """The egress rules refuse this address; the text names the rule, for the operator only."""

@@ -1,0 +1,318 @@
+"""The values that travel through the gateway, all frozen; they know no store, no network, no clock.
+
+Times are integer milliseconds since 1970 UTC (`Millis`): they are compared, stored and
+indexed far more often than shown. They become RFC 3339 text in `events.py` only.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import NewType
+
+import msgspec
+
+Millis = NewType("Millis", int)
+
+
+class Track(StrEnum):
+    """The part of an order's state that a fact is about (design 6.2)."""
+
+    CREATED = "created"
+    PAYMENT = "payment"
+    HOLD = "hold"
+    FULFILMENT = "fulfilment"
+    REFUND = "refund"
+    DISPUTE = "dispute"
+    CHANGE = "change"
+    EVENT = "event"
+
+
+class Unknown(StrEnum):
+    """What to do with a fact whose order is not known (design 6.3)."""
+
+    WAIT = "wait"
+    OWN = "own"
+    IGNORE = "ignore"
+
+
+class Money(msgspec.Struct, frozen=True, kw_only=True):
+    """An amount: `value` in major units as decimal text, `minor` only when unit and currency are known."""
+
+    value: str | None = None
+    minor: int | None = None
+    currency: str | None = None
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of an order, as far as the provider tells it."""
+
+    id: str | None = None
+    sku: str | None = None
+    name: str | None = None
+    quantity: int | None = None
+    unit_price: Money | None = None
+    total: Money | None = None
+
+
+class Shipment(msgspec.Struct, frozen=True, kw_only=True):
+    """How an order travels; `expected` is the provider's own text for the day of delivery."""
+
+    tracking_number: str | None = None
+    tracking_url: str | None = None
+    carrier: str | None = None
+    expected: str | None = None
+
+
+def name_key(order: str) -> str:
+    """The link key of an order id: where an alias leads to its order."""
+    return f"name:{order}"
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that a callback or a poll says about an order; the pure output of a normalizer.
+
+    `key` is the id that the provider gives to what the track counts: its order (fulfilment),
+    the payment, the refund, the dispute. `state` is the state that is claimed, a key of the
+    track's table in `orders/tables.py`.
+    """
+
+    track: Track
+    at: Millis
+    state: str = ""
+    key: str | None = None
+
+    # Which order (design 6.3). `links` are looked up first, then `order`, then `own`.
+    order: str | None = None  # the order id that the provider names
+    links: tuple[str, ...] = ()  # "stripe:pi_1": ids that lead to an order once one fact names both
+    own: str | None = None  # the id to use when the order is an order of its own
+    unknown: Unknown = Unknown.OWN
+    patience: Millis | None = None  # WAIT only: after this long it becomes an order of its own
+
+    # What is said.
+    amount: Money | None = None  # of the payment, the refund, the dispute
+    total: Money | None = None  # of the order
+    group: str | None = None  # refunds: the payment or charge whose sum they count into
+    cumulative: Money | None = None  # refunds: what the charge says was refunded in all
+    quantity: int | None = None  # partial shipments and cancels: the cumulative quantity
+    soft: bool = False  # cancels that a payment or a print undoes
+    implied: bool = False
+    reason: str | None = None  # why on hold, why the payment failed
+    what: str | None = None  # CHANGE: what changed; `state` is the new value
+    ids: Mapping[str, tuple[str, ...]] = {}  # ids at every system: {"stripe": ("cs_1", "pi_1")}
+    livemode: bool | None = None
+    lines: tuple[Line, ...] | None = None
+    shipment: Shipment | None = None
+    customer: Mapping[str, object] | None = (
+        None  # personal data: leaves only where `include` says so
+    )
+
+    # EVENT: an event that is no order's, passed on under its own type.
+    type: str | None = None
+    subject: str | None = None
+    data: msgspec.Raw | None = None
+
+    def keys(self) -> tuple[str, ...]:
+        """The link keys to look up: the links, and the names by which an alias may lead on."""
+        names = tuple(name_key(name) for name in (self.order, self.own) if name)
+        return self.links + names
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What a normalizer made of one callback: its id and type at the provider, and the facts.
+
+    Without facts `ignored` says why in one sentence.
+    """
+
+    event_id: str
+    event_type: str
+    at: Millis
+    facts: Sequence[Fact] = ()
+    ignored: str | None = None
+
+
+class Callback(msgspec.Struct, frozen=True, kw_only=True):
+    """One raw request that a source sent, kept byte for byte; header names are lower case."""
+
+    source: str
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+    received_at: Millis
+
+    def header(self, name: bytes) -> bytes | None:
+        """The value of the only header of this name; None without one or with several."""
+        found = [value for key, value in self.headers if key == name]
+        return found[0] if len(found) == 1 else None
+
+
+class Verdict(StrEnum):
+    """What became of a callback, or of one of its facts."""
+
+    EVENT = "event"
+    MERGED = "merged"
+    SUPERSEDED = "superseded"
+    UNLINKED = "unlinked"
+    IGNORED = "ignored"
+    QUARANTINED = "quarantined"
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a callback; `id` and `events` of a repeat are those of the first time."""
+
+    id: str
+    events: Sequence[str]
+    duplicate: bool
+    verdict: Verdict
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One CloudEvent, serialized once: `body` is the structured JSON that is stored, signed and sent."""
+
+    id: str
+    type: str
+    source: str  # the source's name, for matching; the CloudEvents attribute stands in `body`
+    shop: str
+    order: str | None  # the order id, None for events that are no order's
+    seq: int | None  # orderseq
+    time: Millis
+    recorded: Millis
+    body: bytes
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where facts come from; `callback` is 0 for the callback that is being accepted."""
+
+    callback: int = 0
+    source: str
+    provider: str
+    shop: str
+    event_id: str
+    event_type: str
+    recorded: Millis
+    traceparent: str
+    include: tuple[str, ...] = ()
+    original: msgspec.Raw | None = None
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One fact and its origin: what is decided upon, and what waits while it is unlinked."""
+
+    fact: Fact
+    origin: Origin
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry that was stored because its order was not known."""
+
+    id: int
+    entry: Entry
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store knows of the links, orders and waiting facts that the entries may touch.
+
+    The states of orders are bytes to the store; `orders/state.py` reads and writes them.
+    """
+
+    links: dict[str, str]
+    orders: dict[str, bytes]
+    waiting: Sequence[Waiting] = ()
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of one fact: a line of the order's timeline."""
+
+    track: str
+    state: str
+    verdict: Verdict
+    reason: str = ""
+    events: tuple[str, ...] = ()
+    order: str | None = None
+
+
+class Decision(msgspec.Struct, kw_only=True):
+    """What the store has to write; `notes` and `verdicts` go by callback, 0 for the new one."""
+
+    events: list[tuple[int, Event]] = []  # the callback that made it, and the event
+    orders: dict[str, tuple[int, bytes]] = {}  # orderseq and state
+    links: dict[str, str] = {}
+    wait: list[Entry] = []
+    linked: list[int] = []
+    notes: dict[int, list[Note]] = {}
+    verdicts: dict[int, Verdict] = {}
+
+
+class Mode(StrEnum):
+    """The content mode of a delivery (design 7)."""
+
+    STRUCTURED = "structured"
+    BINARY = "binary"
+    JSON = "json"
+
+
+class Subscription(msgspec.Struct, frozen=True, kw_only=True):
+    """Who wants which events where; `id` is the catalog's number for the name."""
+
+    id: int
+    name: str
+    url: str
+    types: tuple[str, ...] = ("order.*",)
+    sources: tuple[str, ...] = ()
+    shops: tuple[str, ...] = ()
+    profile: str = "service"
+    mode: Mode = Mode.STRUCTURED
+    secrets: tuple[bytes, ...] = ()
+    timeout: Millis = Millis(15_000)
+    slots: int = 32
+    rate: float | None = None  # deliveries a second
+    schedule: tuple[Millis, ...] = ()  # delays before the 2nd, 3rd ... attempt
+    enabled: bool = True
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One event for one subscription, claimed for an attempt; `claim` fences its settlement."""
+
+    id: int
+    subscription: int
+    event_id: str
+    event_type: str
+    body: bytes
+    attempts: int  # scheduled attempts made so far
+    number: int  # all attempts made so far, manual and interrupted ones too
+    first_at: Millis | None
+    claim: int
+
+
+class Failure(StrEnum):
+    """Why an attempt did not get a 2xx, as a class that the operator can act on."""
+
+    STATUS = "status"
+    REDIRECT = "redirect"
+    TIMEOUT = "timeout"
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    PROTOCOL = "protocol"
+    RESET = "reset"
+    FORBIDDEN = "forbidden"
+    INTERRUPTED = "interrupted"
+    INTERNAL = "internal"
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What one attempt met: a value for 200, 500, timeout, refused, forbidden; times in milliseconds."""
+
+    started_at: Millis
+    duration: float
+    status: int | None = None
+    failure: Failure | None = None
+    detail: str = ""  # one sentence for the operator
+    retry_after: Millis | None = None  # from now
+    address: str | None = None
+    head: bytes = b""  # the kept beginning of the answer's body
+
+
+class Duration(int):
+    """Milliseconds; in the configuration `"30s"`, `"5m"`, `"2h"`, `"30d"`."""
+
+
+class Size(int):
+    """Bytes; in the configuration `"64KiB"`, `"1MiB"`."""

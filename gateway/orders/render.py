@@ -1,0 +1,145 @@
+"""The canonical order of an event: an order's state as it stands after one fact."""
+
+from msgspec import UNSET
+
+from gateway.events import (
+    OrderCause,
+    OrderChange,
+    OrderData,
+    OrderDispute,
+    OrderPart,
+    OrderPayment,
+    OrderPayments,
+    OrderRefund,
+    OrderShipment,
+    OrderSummary,
+    line,
+    money,
+    shipment,
+)
+from gateway.models import Fact, Money, Origin
+from gateway.orders.state import OrderState, like, value_of
+from gateway.orders.tables import OrderType
+from gateway.orders.tracks import Emission
+
+
+def summary(state: OrderState) -> OrderSummary:
+    """The order in five words."""
+    return OrderSummary(
+        fulfilment=state.fulfilment(),
+        payment=state.payment(),
+        refund=_refund_word(state),
+        dispute=state.dispute(),
+        hold=state.hold or None,
+    )
+
+
+def order_data(
+    state: OrderState, emission: Emission, fact: Fact, origin: Origin, before: OrderSummary
+) -> OrderData:
+    """`data` of the event that `emission` asks for."""
+    parts = [_part(key, state) for key in sorted(state.fulfilments) if key]
+    parcel = state.fulfilments.get(fact.key or "") if fact.key else None
+    own = shipment(parcel.shipment()) if parcel is not None else None
+    return OrderData(
+        shop=state.shop,
+        order=state.order,
+        aliases=list(state.aliases),
+        ids={system: list(ids) for system, ids in sorted(state.ids.items())},
+        livemode=state.livemode,
+        state=summary(state),
+        previous=before,
+        change=_change(state, emission, fact),
+        total=money(state.total),
+        lines=[line(item) for item in state.lines],
+        parts=parts,
+        shipment=own or _any_shipment(parts),
+        payment=_payments(state),
+        cause=OrderCause(origin.provider, origin.event_id, origin.event_type),
+        customer=dict(fact.customer) if fact.customer and "customer" in origin.include else UNSET,
+        original=origin.original if origin.original is not None else UNSET,
+    )
+
+
+def _change(state: OrderState, emission: Emission, fact: Fact) -> OrderChange:
+    return OrderChange(
+        id=emission.refund or fact.key,
+        what=emission.what,
+        value=emission.value,
+        amount=money(emission.amount),
+        reason=fact.reason,
+        quantity=emission.quantity,
+        partial=emission.partial,
+        implied=emission.implied,
+        additional=emission.additional,
+        full=_is_full(state) if emission.type is OrderType.REFUNDED else None,
+    )
+
+
+def _is_full(state: OrderState) -> bool | None:
+    """Whether everything that was paid was given back; None while one of the two is not known."""
+    paid = value_of(state.paid_total()) or value_of(state.total)
+    refunded = state.refunded()
+    if paid is None or not refunded:
+        return None
+    return refunded >= paid
+
+
+def _refund_word(state: OrderState) -> str | None:
+    if not state.refunded_any():
+        return None
+    full = _is_full(state)
+    return "unknown" if full is None else ("full" if full else "partial")
+
+
+def _part(key: str, state: OrderState) -> OrderPart:
+    part = state.fulfilments[key]
+    provider, _, number = key.partition(":")
+    return OrderPart(
+        provider=provider,
+        id=number,
+        state="cancelled" if state.is_cancelled(part) else part.state,
+        shipped=part.shipped,
+        cancelled=part.cancelled,
+        shipment=shipment(part.shipment()),
+    )
+
+
+def _any_shipment(parts: list[OrderPart]) -> OrderShipment | None:
+    return next((part.shipment for part in parts if part.shipment is not None), None)
+
+
+def _payments(state: OrderState) -> OrderPayments:
+    payments = [
+        OrderPayment(
+            id=key,
+            state=payment.state,
+            amount=money(payment.amount),
+            implied=payment.implied,
+            amount_mismatch=_differs(payment.amount, state.total),
+        )
+        for key, payment in state.visible_payments()
+    ]
+    refunded = like(state.refund_like(), state.refunded()) if state.refunded_any() else None
+    return OrderPayments(
+        paid=money(state.paid_total()),
+        refunded=money(refunded),
+        payments=payments,
+        refunds=[
+            OrderRefund(key, refund.state, money(refund.amount))
+            for key, refund in sorted(state.refunds.items())
+        ],
+        disputes=[
+            OrderDispute(key, dispute.state, money(dispute.amount))
+            for key, dispute in sorted(state.disputes.items())
+        ],
+    )
+
+
+def _differs(amount: Money | None, total: Money | None) -> bool:
+    """Whether a payment is not the order's total, as far as the two can be compared."""
+    left, right = value_of(amount), value_of(total)
+    if amount is None or total is None or left is None or right is None:
+        return False
+    other = amount.currency and total.currency and amount.currency != total.currency
+    return bool(other) or left != right

@@ -1,0 +1,212 @@
+"""The crash test: SIGKILL at random moments under load, restart at once, and count what is missing.
+
+`python -m tests.acceptance.crash --seconds 60 --seed 7`. The seed fixes what is sent and when
+the kills come; how the processes interleave stays the machine's choice.
+"""
+
+import argparse
+import asyncio
+import shutil
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from random import Random
+
+import msgspec
+
+from tests.acceptance import checks
+from tests.acceptance.harness import Gateway, Wanted, secret
+from tests.acceptance.load import Load
+from tests.acceptance.peers import Manner, Receiver, failing, prompt, slow
+
+SENDERS = 12
+PAUSE = 0.06  # seconds, the longest rest of a sender between two callbacks
+TIMEOUT = 2.0  # seconds, of one attempt
+QUIET = 1.5  # seconds without an arrival after which a complete run is over
+STUCK = 6.0  # seconds without an arrival after which an incomplete run is over
+DRAIN_LIMIT = 120.0  # seconds
+SECONDS_A_KILL = 2.5  # of the long run
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A run: seconds under load, and kills at random moments within."""
+
+    seconds: float
+    kills: int
+    seed: int
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run saw; it is good when `problems` is empty."""
+
+    seed: int
+    kills: int
+    callbacks: int
+    lost_answers: int
+    repeats: int
+    events: int
+    arrivals: int
+    extras: int
+    slowest_start: float  # seconds
+    problems: Sequence[str]
+
+    def __str__(self) -> str:
+        head = (
+            f"seed {self.seed}: {self.kills} kills; {self.callbacks} callbacks acknowledged"
+            f" ({self.lost_answers} answers lost, {self.repeats} repeats) made {self.events} events;"
+            f" {self.arrivals} arrivals, {self.extras} extra;"
+            f" slowest start {self.slowest_start:.2f} s; {len(self.problems)} problems"
+        )
+        return "\n".join([head, *self.problems[:20]])
+
+
+async def run(plan: Plan, folder: Path, *, command: Sequence[str] = ("-m", "gateway")) -> Report:
+    """Play the plan in an empty folder; `command` starts the gateway."""
+    rng = Random(plan.seed)
+    async with AsyncExitStack() as stack:
+        wanted = [
+            await _subscribe(stack, "good", prompt, rng),
+            await _subscribe(stack, "failing", failing, rng),
+            await _subscribe(stack, "slow", slow(rng, late=TIMEOUT * 1.3), rng),
+        ]
+        gateway = Gateway(folder, wanted, command=command)
+        stack.callback(gateway.kill)
+        starts = [await gateway.start()]
+        load = Load(port=gateway.port, rng=rng, senders=SENDERS, pause=PAUSE)
+        sending = asyncio.create_task(load.run())
+        kills, found = await _torment(plan, gateway, starts=starts, rng=rng)
+        load.stop()
+        await asyncio.wait_for(sending, DRAIN_LIMIT)
+        await _drain(load, wanted)
+        await gateway.stop()
+    found += _integrity(gateway.database)
+    found += _tracebacks(gateway.log)
+    return _report(plan, load, wanted, kills=kills, starts=starts, found=found)
+
+
+async def _subscribe(stack: AsyncExitStack, name: str, manner: Manner, rng: Random) -> Wanted:
+    """A listening receiver; the slow one wants one event in five, or the run would wait for it."""
+    receiver = Receiver(name, manner, secret(rng))
+    await receiver.start()
+    stack.push_async_callback(receiver.stop)
+    types = ("order.shipped",) if name == "slow" else ("order.*",)
+    return Wanted(receiver=receiver, types=types, timeout=TIMEOUT)
+
+
+async def _torment(
+    plan: Plan, gateway: Gateway, *, starts: list[float], rng: Random
+) -> tuple[list[float], list[str]]:
+    """Kill and restart as planned; return the moments of the kills and the problems met."""
+    kills = []
+    found = []
+    average = plan.seconds / (plan.kills + 1)
+    for number in range(plan.kills):
+        await asyncio.sleep(rng.uniform(0.3, 1.7) * average)
+        kills.append(time.monotonic())
+        gateway.kill()
+        copy = _copy(gateway.database, number)
+        starts.append(await gateway.start())
+        found += await asyncio.to_thread(_integrity, copy)
+    await asyncio.sleep(average)
+    return kills, found
+
+
+async def _drain(load: Load, wanted: Sequence[Wanted]) -> None:
+    """Wait until everything arrived and nothing more comes, or nothing came for long."""
+    promised = {event for acked in load.acked.values() for event in acked.receipt.events}
+    receivers = [one.receiver for one in wanted]
+    everything = [one.receiver for one in wanted if one.types == ("order.*",)]
+    begun = quiet_since = time.monotonic()
+    before = -1
+    while time.monotonic() - begun < DRAIN_LIMIT:
+        arrived = sum(len(receiver.arrivals) + receiver.busy for receiver in receivers)
+        if arrived != before or any(receiver.busy for receiver in receivers):
+            before, quiet_since = arrived, time.monotonic()
+        complete = all(
+            promised <= {one.event_id for one in receiver.arrivals if one.delivered}
+            for receiver in everything
+        )
+        if time.monotonic() - quiet_since > (QUIET if complete else STUCK):
+            return
+        await asyncio.sleep(0.1)
+
+
+def _copy(database: Path, number: int) -> Path:
+    """The database as the kill left it; to open the file itself would recover it before the gateway."""
+    copy = database.with_name(f"killed-{number}.db")
+    for suffix in ("", "-wal"):
+        source = database.with_name(database.name + suffix)
+        if source.exists():
+            shutil.copyfile(source, copy.with_name(copy.name + suffix))
+    return copy
+
+
+def _integrity(database: Path) -> list[str]:
+    with closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute("PRAGMA integrity_check").fetchall()
+    return [] if rows == [("ok",)] else [f"I9: {database.name}: {rows}"]
+
+
+def _tracebacks(log: Path) -> list[str]:
+    count = log.read_text(encoding="utf-8", errors="replace").count("Traceback (most recent call")
+    return [f"the log has {count} tracebacks"] if count else []
+
+
+def _report(
+    plan: Plan,
+    load: Load,
+    wanted: Sequence[Wanted],
+    *,
+    kills: Sequence[float],
+    starts: Sequence[float],
+    found: Sequence[str],
+) -> Report:
+    heard = [
+        checks.Heard(
+            name=one.receiver.name,
+            types=one.types,
+            timeout=one.timeout,
+            arrivals=one.receiver.arrivals,
+        )
+        for one in wanted
+    ]
+    evidence = checks.Evidence(
+        sent=load.sent, acked=load.acked, heard=heard, kills=kills, starts=starts
+    )
+    return Report(
+        seed=plan.seed,
+        kills=len(kills),
+        callbacks=len(load.acked),
+        lost_answers=load.lost_answers,
+        repeats=load.repeats,
+        events=len({event for acked in load.acked.values() for event in acked.receipt.events}),
+        arrivals=sum(len(one.arrivals) for one in heard),
+        extras=sum(checks.extras(one, kills)[0] for one in heard),
+        slowest_start=max(starts),
+        problems=[*found, *load.problems, *checks.problems(evidence)],
+    )
+
+
+def main() -> int:
+    """Run once as the command line says, print the report; 1 when anything is wrong."""
+    parser = argparse.ArgumentParser(description="SIGKILL the gateway under load and count.")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long the load lasts")
+    parser.add_argument("--seed", type=int, default=None, help="default: a new one, printed")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else time.time_ns() % 1_000_000
+    plan = Plan(
+        seconds=options.seconds, kills=max(1, round(options.seconds / SECONDS_A_KILL)), seed=seed
+    )
+    print(f"seed {seed}: {plan.seconds:g} s of load, {plan.kills} kills", flush=True)
+    with tempfile.TemporaryDirectory(prefix="gateway-crash-") as folder:
+        report = asyncio.run(run(plan, Path(folder)))
+    print(report)
+    return 1 if report.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""The gateway as a process: configured in a folder, started, waited for, killed, started again."""
+
+import asyncio
+import base64
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import msgspec
+
+from tests.acceptance.load import SECRET
+from tests.acceptance.peers import Receiver, read_message
+
+START_TIMEOUT = 30.0  # seconds; under a tracer on a busy machine a start is slow
+STOP_TIMEOUT = 30.0  # seconds
+READY_PAUSE = 0.02  # seconds between two looks at /readyz
+SCHEDULE = ("200ms", "400ms", "800ms", *["1s"] * 20)
+
+
+class DidNotStart(Exception):
+    """The gateway ended, or was not ready in time; the text has the end of its log."""
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription: which types a receiver gets, and how long one attempt may last."""
+
+    receiver: Receiver
+    types: tuple[str, ...]
+    timeout: float = 2.0  # seconds
+
+
+def secret(rng: Random) -> str:
+    """A secret as Standard Webhooks writes it: `whsec_` and the base64 of 24 bytes or more."""
+    return "whsec_" + base64.b64encode(rng.randbytes(32)).decode()
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Gateway:
+    """`python -m gateway serve` in `folder`; the same ports and the same file over all restarts."""
+
+    def __init__(
+        self, folder: Path, wanted: Sequence[Wanted], *, command: Sequence[str] = ("-m", "gateway")
+    ) -> None:
+        """Write the configuration; `command` is what follows the interpreter's name."""
+        self.port = free_port()
+        self.admin_port = free_port()
+        self.database = folder / "gateway.db"
+        self.log = folder / "gateway.log"
+        self.prefix: tuple[str, ...] = ()  # a tracer and its options
+        self._folder = folder
+        self._command = (sys.executable, *command, "serve", "--config", "gateway.toml")
+        self._process: subprocess.Popen[bytes] | None = None
+        (folder / "gateway.toml").write_text(self._configuration(wanted), encoding="utf-8")
+
+    @property
+    def pid(self) -> int:
+        """The serving process; only while it was started and not yet ended."""
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> float:
+        """Start and wait for `/readyz`; return the seconds that took. Raises `DidNotStart`."""
+        begun = time.monotonic()
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                (*self.prefix, *self._command),
+                cwd=self._folder,
+                env={**os.environ, "PYTHONPATH": str(_root())},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        while time.monotonic() - begun < START_TIMEOUT:
+            if self._process.poll() is not None:
+                raise DidNotStart(f"exit {self._process.returncode}\n{self.log_end()}")
+            if await self._ready():
+                return time.monotonic() - begun
+            await asyncio.sleep(READY_PAUSE)
+        self.kill()
+        raise DidNotStart(f"not ready after {START_TIMEOUT} s\n{self.log_end()}")
+
+    def kill(self) -> None:
+        """SIGKILL the serving process and reap it; nothing happens when none runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    async def stop(self) -> int:
+        """SIGTERM the serving process; return its exit code, -9 when it had to be killed."""
+        assert self._process is not None
+        process, self._process = self._process, None
+        process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while process.poll() is None and time.monotonic() < deadline:
+            await asyncio.sleep(READY_PAUSE)
+        if process.poll() is None:
+            process.kill()
+        return process.wait()
+
+    def log_end(self) -> str:
+        """The last lines that the gateway wrote."""
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        return "\n".join(text.splitlines()[-30:])
+
+    async def _ready(self) -> bool:
+        try:
+            async with asyncio.timeout(1.0):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.admin_port)
+                host = f"127.0.0.1:{self.admin_port}"
+                writer.write(f"GET /readyz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                headers, _ = await read_message(reader)
+                writer.close()
+        except (OSError, asyncio.IncompleteReadError):
+            return False
+        return headers[""].split(" ")[1] == "200"
+
+    def _configuration(self, wanted: Sequence[Wanted]) -> str:
+        parts = [
+            f"[server]\nport = {self.port}\n",
+            f"[admin]\nport = {self.admin_port}\n",
+            f'[store]\nurl = "sqlite:///{self.database}"\n',
+            f'[sources.shop]\nprovider = "printstudio"\nsecrets = ["{SECRET}"]\n',
+            '[egress]\nallow = ["127.0.0.0/8:*"]\n',
+            *(_subscription(one) for one in wanted),
+        ]
+        return "\n".join(parts)
+
+
+def _subscription(wanted: Wanted) -> str:
+    receiver = wanted.receiver
+    return (
+        f'[subscriptions.{receiver.name}]\nurl = "{receiver.url}"\n'
+        f'types = [{_strings(wanted.types)}]\nsecrets = ["{receiver.secret}"]\n'
+        f'schedule = [{_strings(SCHEDULE)}]\ntimeout = "{round(wanted.timeout * 1000)}ms"\n'
+    )
+
+
+def _strings(values: Sequence[str]) -> str:
+    return ", ".join(f'"{value}"' for value in values)
+
+
+def _root() -> Path:
+    """The folder that holds the packages `gateway` and `tests` which this process would import."""
+    spec = importlib.util.find_spec("gateway")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent.parent

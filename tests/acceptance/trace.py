@@ -1,0 +1,197 @@
+"""Every write and sync of a process, in order, recorded by strace and read back.
+
+strace is one thread that stops each traced one at a call and at its return, so the order of its
+lines is the order of causes: a receipt that was sent after a sync stands after it.
+"""
+
+import ast
+import asyncio
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+TRACED = (
+    "write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,sendmmsg,fdatasync,fsync,sync_file_range,"
+    "ftruncate,truncate,fallocate,unlink,unlinkat,rename,renameat,renameat2,link,linkat"
+)
+LONGEST = 1 << 20  # bytes of one write that are kept; a longer one is an error
+FLUSH_LIMIT = 30.0  # seconds that strace may need to write the rest after the process has ended
+
+_LINE = re.compile(rb"^(\d+) +(?:<\.\.\. (\w+) resumed>|(\w+)\()(.*)$")
+_FILE = re.compile(rb"^\d+<([^>]*)>(?:, )?(.*)$")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"(\.\.\.)?')
+_PWRITE_END = re.compile(rb", (\d+), (\d+)(?:\)| <unfinished)")
+_TRUNCATE = re.compile(rb"^(\d+)(?:\)| <unfinished)")
+_RECEIPT = re.compile(rb'"id": ?"(cb_\d+)"')
+
+
+class UnknownCall(Exception):
+    """The trace has a call on the database that this reader does not model."""
+
+
+class Write(msgspec.Struct, frozen=True):
+    """Bytes that were handed to the kernel at `offset`."""
+
+    file: str
+    offset: int
+    data: bytes
+
+
+class Truncate(msgspec.Struct, frozen=True):
+    """A file that was given this size."""
+
+    file: str
+    size: int
+
+
+class Synced(msgspec.Struct, frozen=True):
+    """A sync that has returned without an error; `begun` is the index of the record it began at."""
+
+    file: str
+    begun: int
+
+
+class Unlink(msgspec.Struct, frozen=True):
+    """A file that was deleted."""
+
+    file: str
+
+
+class Acked(msgspec.Struct, frozen=True):
+    """A receipt that was handed to a socket."""
+
+    receipt: str
+
+
+Record = Write | Truncate | Synced | Unlink | Acked
+
+
+def missing_tool() -> str | None:
+    """Why no process can be traced here, in words; None when it works."""
+    if shutil.which("strace") is None:
+        return "strace is not installed"
+    probe = ("strace", "-D", "-f", "--seccomp-bpf", "-e", "trace=fsync", "-o", "/dev/null", "true")
+    done = subprocess.run(probe, capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else f"strace does not work here: {done.stderr.strip()}"
+
+
+def tracer(path: Path) -> tuple[str, ...]:
+    """The command that goes before the traced one; the process that is started is the traced one."""
+    options = ("-D", "-f", "-y", "-x", "--seccomp-bpf", "-s", str(LONGEST))
+    return ("strace", *options, "-e", f"trace={TRACED}", "-e", "signal=none", "-o", str(path))
+
+
+async def finished(path: Path, pid: int) -> None:
+    """Wait until strace has written the end of the process. Raises `TimeoutError`."""
+    last = re.compile(rb"^%d +\+\+\+ " % pid, re.MULTILINE)
+    deadline = time.monotonic() + FLUSH_LIMIT
+    while time.monotonic() < deadline:
+        with path.open("rb") as trace:
+            trace.seek(max(0, path.stat().st_size - 4096))
+            if last.search(trace.read()):
+                return
+        await asyncio.sleep(0.05)
+    raise TimeoutError(f"{path} has no end of process {pid}")
+
+
+def read(path: Path, database: Path) -> list[Record]:
+    """The records of the database's files and of the sockets. Raises `UnknownCall`."""
+    records: list[Record] = []
+    for record in _records(path, database, records):
+        records.append(record)
+    return records
+
+
+def _records(path: Path, database: Path, records: list[Record]) -> Iterator[Record]:
+    syncs: dict[bytes, tuple[str, int]] = {}  # by thread: file and index of a sync under way
+    with path.open("rb") as lines:
+        for line in lines:
+            match = _LINE.match(line)
+            if match is None:
+                continue
+            thread, resumed, call, rest = match.groups()
+            if resumed is not None:
+                if thread in syncs and resumed in (b"fdatasync", b"fsync"):
+                    yield from _synced(*syncs.pop(thread), rest)
+            elif call in (b"fdatasync", b"fsync"):
+                file = _database_file(_named(rest)[0], database)
+                if file is None:
+                    continue
+                if rest.endswith(b"<unfinished ...>"):
+                    syncs[thread] = (file, len(records))
+                else:
+                    yield from _synced(file, len(records), rest)
+            else:
+                yield from _change(call, rest, database)
+
+
+def _synced(file: str, begun: int, rest: bytes) -> Iterator[Record]:
+    if rest.rstrip().endswith(b"= 0"):
+        yield Synced(file, begun)
+
+
+def _change(call: bytes, rest: bytes, database: Path) -> Iterator[Record]:
+    """What a call other than a sync did; it counts from its beginning on."""
+    name, arguments = _named(rest)
+    if name.startswith((b"socket:", b"TCP")):
+        yield from (Acked(found.decode()) for found in _receipts(arguments))
+        return
+    if call in (b"unlink", b"unlinkat"):
+        named = _STRING.search(rest)
+        file = _database_file(_text(named), database) if named else None
+        if file is not None:
+            yield Unlink(file)
+        return
+    file = _database_file(name, database)
+    if file is None:
+        if call.startswith((b"rename", b"link", b"truncate")) and database.name.encode() in rest:
+            raise UnknownCall(rest.decode())
+        return
+    yield _file_change(call, file, arguments)
+
+
+def _file_change(call: bytes, file: str, arguments: bytes) -> Record:
+    if call == b"pwrite64" and (data := _STRING.match(arguments)):
+        end = _PWRITE_END.match(arguments, data.end())
+        if end is not None:
+            return Write(file, int(end[2]), _text(data))
+    if call == b"ftruncate" and (size := _TRUNCATE.match(arguments)):
+        return Truncate(file, int(size[1]))
+    raise UnknownCall(f"{call.decode()} of {file}: {arguments[:200]!r}")
+
+
+def _receipts(arguments: bytes) -> Iterator[bytes]:
+    """The receipts in what a socket was given; one call may carry several strings."""
+    for string in _STRING.finditer(arguments):
+        if b"cb_" in string[0]:
+            yield from _RECEIPT.findall(_text(string))
+        elif string[0].startswith(rb'"\x'):
+            yield from _RECEIPT.findall(_text(string))
+
+
+def _named(rest: bytes) -> tuple[bytes, bytes]:
+    """The name of the file behind the first argument, a descriptor, and the arguments after it."""
+    match = _FILE.match(rest)
+    return (match[1], match[2]) if match else (b"", rest)
+
+
+def _text(string: re.Match[bytes]) -> bytes:
+    if string[1] is not None:
+        raise UnknownCall("a string in the trace is cut off")
+    decoded = ast.literal_eval("b" + string[0].decode("ascii"))
+    assert isinstance(decoded, bytes)
+    return decoded
+
+
+def _database_file(name: bytes, database: Path) -> str | None:
+    """The name of a file that holds the database's content; shared memory is made anew at opening."""
+    path = Path(name.decode(errors="replace"))
+    if path.parent != database.parent:
+        return None
+    kept = (database.name, f"{database.name}-wal", f"{database.name}-journal")
+    return path.name if path.name in kept else None
