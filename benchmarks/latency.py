@@ -79,6 +79,7 @@ def one_commit(folder: Path, settings: Settings) -> float:
         events=settings.unloaded,
         rounds=1,
         batch=1,
+        settle=False,
         pause=1 / settings.rate,
     )
     with child("store", params, folder=folder) as process:

@@ -56,3 +56,9 @@ def request(run: str, number: int, *, at: int, port: int) -> bytes:
         path=PATH, port=port, signature=signature(content, at=at), length=len(content)
     )
     return head.encode() + content
+
+
+def headers(head: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers of a request's head as a server hands them on, names in lower case."""
+    lines = [line.split(b": ", 1) for line in head.split(b"\r\n")[1:]]
+    return [(name.lower(), value) for name, value in lines]

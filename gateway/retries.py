@@ -83,7 +83,9 @@ def decide(
         reason = "the endpoint asked to wait for longer than the whole schedule lasts"
         return Decision(step=Step.PAUSE, due=hold, hold=hold, reason=reason)
     if delivery.attempts >= len(subscription.schedule):
-        return _exhausted(delivery.first_at or outcome.started_at, now=now, last_success=last_success)
+        return _exhausted(
+            delivery.first_at or outcome.started_at, now=now, last_success=last_success
+        )
     delay = subscription.schedule[delivery.attempts] * (1 + JITTER * (2 * random() - 1))
     due = Millis(now + int(delay))
     return Decision(step=Step.RETRY, due=max(due, hold) if hold is not None else due, hold=hold)

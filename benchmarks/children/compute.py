@@ -17,17 +17,20 @@ from gateway import matching, signing
 from gateway.events import Writer
 from gateway.models import (
     Callback,
+    Decision,
     Duration,
     Entry,
     Event,
     Known,
     Millis,
     Origin,
+    Reading,
     Subscription,
 )
 from gateway.orders.decide import Orders
-from gateway.providers.stripe import Stripe
+from gateway.providers.stripe import Stripe, StripeOptions
 
+SHOP = "default"
 _TOLERANCE = Duration(300_000)
 _SECRETS = (traffic.SECRET.encode(),)
 _SIGNING_KEY = base64.b64decode(KEY)
@@ -42,49 +45,48 @@ class Computer:
     """Everything that is built once, as `runtime` builds it once."""
 
     def __init__(self) -> None:
-        self._provider = Stripe(Stripe.Options())
+        self._provider = Stripe(StripeOptions())
         self._orders = Orders(Writer(""))
         self._subscription = Subscription(
             id=1, name="s0", url="http://127.0.0.1/", types=("order.*",)
         )
 
     def event(self, callback: Callback) -> Event:
-        """The one event of a callback, with all that its order costs to compute."""
+        """The one event of a callback, with all that it costs to compute, its delivery included."""
+        _, decision = self.decide(callback)
+        ((_, event),) = decision.events
+        matching.match(self._subscription, event, gone=False)
+        signing.sign([_SIGNING_KEY], event.id, callback.received_at // 1000, event.body)
+        return event
+
+    def decide(self, callback: Callback) -> tuple[Reading, Decision]:
+        """What the callback says, and what a store without that order has to write."""
         now = callback.received_at
         self._provider.verify(callback, secrets=_SECRETS, tolerance=_TOLERANCE, now=now)
         reading = self._provider.normalize(callback)
         origin = Origin(
             source=traffic.SOURCE,
             provider="stripe",
-            shop="default",
+            shop=SHOP,
             event_id=reading.event_id,
             event_type=reading.event_type,
             recorded=now,
             traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         )
         entries = [Entry(fact=fact, origin=origin) for fact in reading.facts]
-        decision = self._orders.decide(entries, Known(links={}, orders={}))
-        ((_, event),) = decision.events
-        matching.match(self._subscription, event, gone=False)
-        signing.sign([_SIGNING_KEY], event.id, now // 1000, event.body)
-        return event
+        return reading, self._orders.decide(entries, Known(links={}, orders={}))
 
 
-def callbacks(count: int) -> list[Callback]:
-    """Unique signed callbacks as `web.hooks` would hand them over."""
+def callbacks(count: int, *, first: int = 0) -> list[Callback]:
+    """Unique signed callbacks as `web.hooks` would hand them over, numbered from `first`."""
     at = int(time.time())
     found = []
-    for number in range(count):
-        body = traffic.body("c0", number, at=at)
-        header = traffic.signature(body, at=at).encode()
+    for number in range(first, first + count):
+        head, _, body = traffic.request("c0", number, at=at, port=8080).partition(b"\r\n\r\n")
         found.append(
             Callback(
                 source=traffic.SOURCE,
-                headers=[
-                    (b"host", b"127.0.0.1"),
-                    (b"content-type", b"application/json; charset=utf-8"),
-                    (b"stripe-signature", header),
-                ],
+                headers=traffic.headers(head),
                 body=body,
                 received_at=Millis(at * 1000),
             )

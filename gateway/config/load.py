@@ -52,7 +52,7 @@ def load(
     """
     document = {} if path is None else read_document(path)
     folder = Path() if path is None else path.parent
-    return _Loader(environ, folder=folder, providers=providers).settings(document)
+    return Loader(environ, folder=folder, providers=providers).settings(document)
 
 
 def guess_profile(target: Target) -> ProfileName:
@@ -70,7 +70,9 @@ def kinds_of(struct: type[msgspec.Struct]) -> dict[str, Any]:
     return {field.name: field.type for field in msgspec.structs.fields(struct)}
 
 
-class _Loader:
+class Loader:
+    """Reads one configuration: the tables of a file under the overrides of an environment."""
+
     def __init__(
         self,
         environ: Mapping[str, str],
@@ -83,6 +85,7 @@ class _Loader:
         self._providers = providers
 
     def settings(self, document: Mapping[str, object]) -> Settings:
+        """The settings; `ConfigError` for the first thing that is wrong."""
         refuse_unknown(SECTIONS, document, Place(""))
         tables = {name: read_table(document.get(name, {}), Place(name)) for name in SECTIONS}
         server = ServerSettings(**self._fixed("server", ServerSettings, tables))

@@ -207,7 +207,7 @@ def phrase(core: Any) -> str:
         return " or ".join(json.dumps(member.value) for member in core)
     if origin is tuple:
         item, allowed = unwrap(get_args(core)[0])
-        return f"a list, each item {allowed.expected if allowed else phrase(item)}"
+        return f"a list in [ ], each item {allowed.expected if allowed else phrase(item)}"
     if origin is dict:
         return f"a table, each value {phrase(get_args(core)[1])}"
     return PHRASES[core]
@@ -226,9 +226,9 @@ def kind_of(raw: object) -> str:
 
 
 def show(raw: object) -> str:
-    """A short form of a wrong value, on one line."""
+    """A short form of a wrong value, on one line; user and password of a URL are masked."""
     # Python refuses to write out the digits of a huge number.
     if isinstance(raw, str | float) or (isinstance(raw, int) and raw.bit_length() < 256):
-        text = json.dumps(raw)
+        text = json.dumps(re.sub("//.*@", "//***@", raw) if isinstance(raw, str) else raw)
         return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
     return kind_of(raw)

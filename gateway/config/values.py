@@ -107,7 +107,7 @@ def show_rate(value: float | None) -> str:
     """The text that `parse_rate` reads back."""
     if value is None:
         return "none"
-    return f"{value:g}/s" if value.is_integer() else f"{value * 60:g}/m"
+    return f"{int(value)}/s" if value.is_integer() else f"{round(value * 60)}/m"
 
 
 def within(low: int, high: int) -> Callable[[int], int]:

@@ -175,9 +175,11 @@ class Connection(asyncio.Protocol):
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop once TCP, and TLS if any, are up."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the event loop last: the end of an answer without a length, or its loss."""
         if self._timer is not None:
             self._timer.cancel()
         if self._waiter is not None and exc is None and self._ends_with_connection():
@@ -188,6 +190,7 @@ class Connection(asyncio.Protocol):
         self._on_lost(self)
 
     def data_received(self, data: bytes) -> None:
+        """Called by the event loop; bytes that nobody asked for end the connection."""
         if self._waiter is None:
             self.abort(self._failure(Failure.PROTOCOL, "brought bytes that were not asked for"))
             return
@@ -216,10 +219,12 @@ class Connection(asyncio.Protocol):
     # What the parser calls.
 
     def on_message_begin(self) -> None:
+        """Stop at a second answer: it would be taken for that of the next request."""
         if self._complete:
             raise _Enough
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Count the line against both caps; trailers are counted and dropped."""
         self._lines_left -= 1
         self._bytes_left -= len(name) + len(value)
         if self._lines_left < 0 or self._bytes_left < 0:
@@ -232,6 +237,7 @@ class Connection(asyncio.Protocol):
         self._headers[key] = value if known is None else known + b", " + value
 
     def on_headers_complete(self) -> None:
+        """Take the status; 1xx are passed over (RFC 9110 15.2)."""
         self._status = self._parser.get_status_code()
         if self._status < 100:
             self._failed = self._failure(Failure.PROTOCOL, "brought a status below 100")
@@ -245,6 +251,7 @@ class Connection(asyncio.Protocol):
             raise _Enough
 
     def on_body(self, body: bytes) -> None:
+        """Keep raw bytes up to the cap; more of them end the answer."""
         room = self._limits.body_cap - len(self._body)
         self._body += body[:room]
         if len(body) > room:
@@ -252,6 +259,7 @@ class Connection(asyncio.Protocol):
             raise _Enough
 
     def on_message_complete(self) -> None:
+        """Note whether the connection may be used again, while the parser still knows it."""
         if self._status < 200:
             self._headers = {}
             return

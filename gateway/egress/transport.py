@@ -60,7 +60,13 @@ class Transport:
         return self.request(b"POST", target, head, body, timeout=timeout)
 
     async def request(
-        self, method: bytes, target: Target, head: bytes, body: bytes, *, timeout: float
+        self,
+        method: bytes,
+        target: Target,
+        head: bytes,
+        body: bytes,
+        *,
+        timeout: float,  # noqa: ASYNC109  # the connection's own timer is cheaper than a scope
     ) -> Answer:
         """Send one request and read its answer within `timeout` seconds; redirects are answers.
 

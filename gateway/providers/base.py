@@ -1,7 +1,7 @@
 """The contract of a provider: bytes, secrets and time in; facts out. No I/O, no state, no clock."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -21,6 +21,10 @@ class Provider(Protocol):
 
     name: ClassVar[str]
     Options: ClassVar[type[Options]]
+
+    def __init__(self, options: Any) -> None:
+        """Take an instance of its own `Options`."""
+        ...
 
     def verify(
         self, callback: Callback, *, secrets: Sequence[bytes], tolerance: Duration, now: Millis

@@ -283,7 +283,7 @@ class Stripe:
             unknown, patient = UNNAMED_SESSION[self._options.unnamed_session]
         else:
             unknown, patient = UNLINKED[self._options.unlinked]
-        return unknown, Millis(self._options.link_wait) if patient else None
+        return unknown, Millis(int(self._options.link_wait)) if patient else None
 
     def _order(self, kind: Kind, thing: _Object) -> str | None:
         if isinstance(thing.metadata, dict):

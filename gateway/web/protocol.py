@@ -26,6 +26,12 @@ _CHUNK_ALLOWANCE = 16
 _BETWEEN, _HEAD, _BODY = range(3)
 
 
+def _abandon(cycle: RequestResponseCycle) -> None:
+    """Tell the application that its client is gone, and take no more of its answer."""
+    cycle.disconnected = True
+    cycle.message_event.set()
+
+
 class _Refused(Exception):
     """Stops the parser, which hands it on as the context of its own error."""
 
@@ -87,7 +93,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._spare = int(limits.linger_size)
         self._refusal: Refusal | None = None
         self._active: RequestResponseCycle | None = None  # the one being answered
-        self._known_host = b""  # the last good value, so that a kept connection checks it once
+        self._known_host: bytes | None = (
+            None  # the last good value, so that a kept connection checks it once
+        )
 
         # The request that is being read.
         self._phase = _BETWEEN
@@ -96,10 +104,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._foreign = 0  # what of it came before this request, at most
         self._head = 0  # bytes of this head in earlier data
         self._excess = 0  # bytes of this body that were neither data nor fair framing
-        self._trailers = 0
         self._host = False
         self._framing = b""
-        self._upgrade = False  # with a body, once the head is whole
+        self._upgrade = False
+        self._skipped = False  # the parser, seeing an upgrade, will skip the body
         self._keep_alive = False
 
     # The connection
@@ -126,7 +134,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._timer = None
         self.pipeline.clear()
         if self._active is not None and not self._active.response_complete:
-            self._abandon(self._active)
+            _abandon(self._active)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -156,10 +164,6 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _answering(self) -> bool:
         return self._active is not None and not self._active.response_complete
-
-    def _abandon(self, cycle: RequestResponseCycle) -> None:
-        cycle.disconnected = True
-        cycle.message_event.set()
 
     # Deadlines
 
@@ -253,7 +257,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _drop_request(self) -> bool:
         """Take the half-read request from the application; True when nothing can be written."""
         cycle = self.cycle
-        self._abandon(cycle)
+        _abandon(cycle)
         if self.pipeline:
             self.pipeline.popleft()
             return False
@@ -276,10 +280,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self._drop(size)
             return
         self._size = size
-        self._foreign = size
-        if self._phase == _BETWEEN:
-            self._foreign = 0
-        elif self._phase == _BODY:
+        self._foreign = size if self._phase != _BETWEEN else 0
+        if self._phase == _BODY:
             self._excess += size
         try:
             self._feed(data)
@@ -287,18 +289,23 @@ class GuardedProtocol(HttpToolsProtocol):
             cause = error.__context__
             self._refuse(cause.refusal if isinstance(cause, _Refused) else Refusal.MALFORMED)
             return
-        if self._phase == _HEAD:
-            self._head += size
-            if self._head > self.limits.head_size:
-                self._refuse(Refusal.LARGE_HEAD)
-                return
-        elif self._phase == _BODY:
-            # Bytes that are no data: endless chunk extensions or trailers.
-            self._excess = max(self._excess, 0)
-            if self._excess > self.limits.head_size:
-                self._refuse(Refusal.PADDING)
+        if self._phase != _BETWEEN:
+            refusal = self._judge_part(size)
+            if refusal is not None:
+                self._refuse(refusal)
                 return
         self._set_deadline()
+
+    def _judge_part(self, size: int) -> Refusal | None:
+        """Judge a request of which a part is still to come."""
+        if len(self.headers) > self.limits.headers:
+            return Refusal.MANY_HEADERS
+        if self._phase == _HEAD:
+            self._head += size
+            return Refusal.LARGE_HEAD if self._head > self.limits.head_size else None
+        # Bytes that are no data: endless chunk extensions or trailers.
+        self._excess = max(self._excess, 0)
+        return Refusal.PADDING if self._excess > self.limits.head_size else None
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -306,8 +313,8 @@ class GuardedProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             # An upgrade may be ignored (RFC 9110 section 7.8), but the parser skipped the body.
             rest = data[upgrade.args[0] :]
-            if self._upgrade:
-                self._upgrade = False
+            if self._skipped:
+                self._skipped = False
                 self.parser = httptools.HttpRequestParser(_BodyOnly(self))
                 head = b"POST / HTTP/1.1\r\nconnection: close\r\n%s\r\n\r\n" % self._framing
                 self.parser.feed_data(head)
@@ -331,16 +338,9 @@ class GuardedProtocol(HttpToolsProtocol):
             raise _Refused(Refusal.LONG_TARGET)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header; trailers are counted and dropped, for they arrive after the decision."""
-        if self._phase == _BODY:
-            self._trailers += 1
-            if self._trailers > self.limits.headers:
-                raise _Refused(Refusal.MANY_HEADERS)
-            return
+        """One header or trailer."""
         name = name.lower()
         self.headers.append((name, value))
-        if len(self.headers) > self.limits.headers:
-            raise _Refused(Refusal.MANY_HEADERS)
         if name in _WATCHED:
             self._watch(name, value.strip())
 
@@ -378,8 +378,11 @@ class GuardedProtocol(HttpToolsProtocol):
             lengths = sum(len(name) + len(value) + 4 for name, value in self.headers)
             if len(self.url) + lengths > self.limits.head_size:
                 raise _Refused(Refusal.LARGE_HEAD)
-        url = self.url
-        if not url.startswith(b"/") or b"#" in url or not url.isascii():
+        if len(self.headers) > self.limits.headers:
+            raise _Refused(Refusal.MANY_HEADERS)
+        if not self.url.startswith(b"/") or b"#" in self.url or not self.url.isascii():
+            raise _Refused(Refusal.TARGET)
+        if self.parser.get_method() == b"CONNECT":
             raise _Refused(Refusal.TARGET)
         if not self._host:
             raise _Refused(Refusal.HOST)
@@ -403,10 +406,11 @@ class GuardedProtocol(HttpToolsProtocol):
         cycle.keep_alive = False
         if not self.pipeline:
             self._active = cycle
-        if self._upgrade:
-            self._upgrade = self._framing != b"" and self.parser.should_upgrade()
+        self._skipped = self._upgrade and self._framing != b"" and self.parser.should_upgrade()
         self._phase = _BODY
-        self._excess = self._trailers = 0
+        self._excess = 0
+        # The application decides by the headers: trailers come too late, and end here.
+        self.headers = []
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -415,9 +419,11 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The body is whole, but for a request to upgrade, whose body is yet to be parsed."""
-        if self._upgrade:
+        if self._skipped:
             self._keep_alive = False
             return
+        if len(self.headers) > self.limits.headers:
+            raise _Refused(Refusal.MANY_HEADERS)
         self._phase = _BETWEEN
         if not self.cycle.response_started:
             self.cycle.keep_alive = self._keep_alive

@@ -35,7 +35,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, sock: socket.socket) -> None:
         super().__init__(config)
-        self._sock = sock
+        self.sock = sock
         self._grace = Duration(0)
         self._stopping = asyncio.Event()
 
@@ -46,7 +46,7 @@ class Server(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until `stop` was called and the connections are closed."""
-        await super().serve(sockets or [self._sock])
+        await super().serve(sockets or [self.sock])
 
     def stop(self, grace: Duration) -> None:
         """Accept no more; close idle connections now, the others when answered or after `grace`."""

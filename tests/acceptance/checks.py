@@ -1,12 +1,14 @@
 """What must hold after a run with crashes: the records of both ends in, problems in words out.
 
 The invariants: I1 nothing that was answered is missing, I2 nothing arrives that was not sent,
-signed and with the same bytes each time, I3 nothing arrives twice without a reason.
+signed and with the same bytes each time, I3 nothing arrives twice without a reason, I7 an order's
+events are numbered without a gap, I9 the file is whole and the gateway ready soon.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from itertools import pairwise
 
 import msgspec
 
@@ -64,8 +66,8 @@ class Envelope(msgspec.Struct, frozen=True):
 
 def problems(evidence: Evidence) -> list[str]:
     """All that is wrong, a sentence each; empty when the run is good."""
-    envelopes, found = _read(evidence.heard)
-    found += missing(evidence, envelopes)
+    envelopes, faults = _read(evidence.heard)
+    found = [*_missing(evidence, envelopes), *faults]
     found += _strangers(evidence, envelopes)
     for heard in evidence.heard:
         found += _unwanted(heard, envelopes)
@@ -77,19 +79,24 @@ def problems(evidence: Evidence) -> list[str]:
     return found
 
 
-def missing(evidence: Evidence, envelopes: Mapping[str, Envelope]) -> list[str]:
+def _missing(evidence: Evidence, envelopes: Mapping[str, Envelope]) -> Iterator[str]:
     """I1: each event of a receipt that did not arrive where it matches.
 
     An event that arrived nowhere has no known type: it is missing at whoever wants all orders.
     """
+    types = {event_id: envelope.type for event_id, envelope in envelopes.items()}
     promised = {event for acked in evidence.acked.values() for event in acked.receipt.events}
-    found = []
     for heard in evidence.heard:
         delivered = {arrival.event_id for arrival in heard.arrivals if arrival.delivered}
         for event in sorted(promised - delivered):
-            if heard.wants(envelopes[event].type if event in envelopes else "order."):
-                found.append(f"I1: event {event} is missing at {heard.name}")
-    return found
+            if heard.wants(types.get(event, "order.")):
+                yield f"I1: event {event} is missing at {heard.name}"
+
+
+def missing(evidence: Evidence) -> list[str]:
+    """What I1 still lacks, while a run drains."""
+    envelopes, _ = _read(evidence.heard)
+    return list(_missing(evidence, envelopes))
 
 
 def extras(heard: Heard, kills: Sequence[float]) -> tuple[int, list[str]]:
@@ -101,7 +108,7 @@ def extras(heard: Heard, kills: Sequence[float]) -> tuple[int, list[str]]:
     count = 0
     unexplained = []
     for event, arrivals in _by_event(heard.arrivals).items():
-        for before, after in zip(arrivals, arrivals[1:], strict=False):
+        for before, after in pairwise(arrivals):
             if not before.delivered:
                 continue
             count += 1
@@ -110,9 +117,7 @@ def extras(heard: Heard, kills: Sequence[float]) -> tuple[int, list[str]]:
     return count, unexplained
 
 
-def _explained(
-    before: Arrival, after: Arrival, *, kills: Sequence[float], timeout: float
-) -> bool:
+def _explained(before: Arrival, after: Arrival, *, kills: Sequence[float], timeout: float) -> bool:
     assert before.answered is not None
     if before.answered - before.arrived > timeout / 2:
         return True
@@ -187,6 +192,6 @@ def _sequences(envelopes: Mapping[str, Envelope]) -> Iterator[str]:
         events.sort(key=lambda event: event.orderseq)
         numbers = [event.orderseq for event in events]
         if numbers != list(range(1, len(numbers) + 1)):
-            yield f"orderseq of {order} is {numbers}"
+            yield f"I7: orderseq of {order} is {numbers}"
         if events[0].type != "order.created":
-            yield f"{order} begins with {events[0].type}"
+            yield f"I7: {order} begins with {events[0].type}"

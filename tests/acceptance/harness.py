@@ -74,18 +74,10 @@ class Gateway:
     async def start(self) -> float:
         """Start and wait for `/readyz`; return the seconds that took. Raises `DidNotStart`."""
         begun = time.monotonic()
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                (*self.prefix, *self._command),
-                cwd=self._folder,
-                env={**os.environ, "PYTHONPATH": str(_root())},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        process = self._process = self._spawn()
         while time.monotonic() - begun < START_TIMEOUT:
-            if self._process.poll() is not None:
-                raise DidNotStart(f"exit {self._process.returncode}\n{self.log_end()}")
+            if process.poll() is not None:
+                raise DidNotStart(f"exit {process.returncode}\n{self.log_end()}")
             if await self._ready():
                 return time.monotonic() - begun
             await asyncio.sleep(READY_PAUSE)
@@ -104,17 +96,27 @@ class Gateway:
         assert self._process is not None
         process, self._process = self._process, None
         process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_TIMEOUT
-        while process.poll() is None and time.monotonic() < deadline:
-            await asyncio.sleep(READY_PAUSE)
-        if process.poll() is None:
+        try:
+            return await asyncio.to_thread(process.wait, STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
             process.kill()
-        return process.wait()
+            return process.wait()
 
     def log_end(self) -> str:
         """The last lines that the gateway wrote."""
         text = self.log.read_text(encoding="utf-8", errors="replace")
         return "\n".join(text.splitlines()[-30:])
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                (*self.prefix, *self._command),
+                cwd=self._folder,
+                env={**os.environ, "PYTHONPATH": str(_root())},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
 
     async def _ready(self) -> bool:
         try:

@@ -7,8 +7,14 @@ of them.
 import argparse
 import runpy
 import sys
+import time
+from asyncio import Future
+from collections.abc import Callable
+from typing import Any
 
 from gateway.stores.sqlite import writer
+
+COMMIT_DELAY = 0.03  # seconds from the early answer to the commit
 
 
 def synchronous_normal() -> None:
@@ -17,10 +23,26 @@ def synchronous_normal() -> None:
 
 
 def ack_before_commit() -> None:
-    writer.ACK_EARLY = True
+    """Whoever waits for a transaction is answered before its COMMIT."""
+    writer.Writer._transact = _transact_late  # type: ignore[method-assign]
 
 
-FAULTS = {
+def _transact_late(self: writer.Writer, batch: writer.Batch, jobs: list[writer.Job]) -> list[Any]:
+    batch.connection.execute("BEGIN IMMEDIATE")
+    results = [self._run_job(batch, job) for job in jobs]
+    for job, result in zip(jobs, results, strict=True):
+        job.future.get_loop().call_soon_threadsafe(_resolve, job.future, result)
+    time.sleep(COMMIT_DELAY)
+    batch.connection.execute("COMMIT")
+    return results
+
+
+def _resolve(future: "Future[Any]", result: object) -> None:
+    if not future.done() and not isinstance(result, Exception):
+        future.set_result(result)
+
+
+FAULTS: dict[str, Callable[[], None]] = {
     "none": lambda: None,
     "synchronous-normal": synchronous_normal,
     "ack-before-commit": ack_before_commit,
@@ -29,13 +51,12 @@ FAULTS = {
 
 def main() -> None:
     """Put the fault in and hand the rest of the command line to the gateway."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--fault", choices=sorted(FAULTS), default="none")
-    parser.add_argument("--wal-autocheckpoint", type=int, help="pages; SQLite's own default is 1000")
+    parser.add_argument("--wal-autocheckpoint", type=int, default=writer.WAL_AUTOCHECKPOINT)
     options, rest = parser.parse_known_args()
     FAULTS[options.fault]()
-    if options.wal_autocheckpoint is not None:
-        writer.WAL_AUTOCHECKPOINT = options.wal_autocheckpoint
+    writer.WAL_AUTOCHECKPOINT = options.wal_autocheckpoint
     sys.argv = ["gateway", *rest]
     runpy.run_module("gateway", run_name="__main__", alter_sys=True)
 

@@ -1,9 +1,9 @@
 """Senders: they post signed PrintStudio callbacks, each until a 2xx receipt was read, as providers do."""
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
-import time
 import uuid
 from random import Random
 
@@ -38,11 +38,10 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Acked(msgspec.Struct, frozen=True, kw_only=True):
-    """The first 2xx receipt that was read for a callback, and when (`time.monotonic`)."""
+    """A callback and the first 2xx receipt that was read for it."""
 
     sent: Sent
     receipt: Receipt
-    at: float
 
 
 def callbacks(rng: Random, order: str) -> list[Sent]:
@@ -75,8 +74,10 @@ def _callback(rng: Random, order: str, step: int) -> Sent:
 class Load:
     """Senders that post to one gateway until `stop`; `port` outlives the gateway's restarts."""
 
-    def __init__(self, *, port: int, rng: Random, senders: int, pause: float) -> None:
-        """Let each sender rest up to `pause` seconds between two callbacks."""
+    def __init__(
+        self, *, port: int, rng: Random, senders: int, pause: float, enough: int | None = None
+    ) -> None:
+        """Let each sender rest up to `pause` seconds; stop by itself after `enough` callbacks."""
         self.sent: dict[str, Sent] = {}
         self.acked: dict[str, Acked] = {}
         self.problems: list[str] = []
@@ -85,6 +86,7 @@ class Load:
         self._port = port
         self._seeds = [rng.getrandbits(64) for _ in range(senders)]
         self._pause = pause
+        self._enough = enough
         self._stopped = False
 
     async def run(self) -> None:
@@ -122,14 +124,17 @@ class Load:
             if status is None:
                 self.lost_answers += 1
             elif status != 503:
-                self.problems.append(f"callback {callback.id} was answered {status}: {body[:200]!r}")
+                self.problems.append(
+                    f"callback {callback.id} was answered {status}: {body[:200]!r}"
+                )
                 return
             await asyncio.sleep(RETRY_PAUSE)
 
     def _note(self, callback: Sent, receipt: Receipt) -> None:
         first = self.acked.get(callback.id)
         if first is None:
-            self.acked[callback.id] = Acked(sent=callback, receipt=receipt, at=time.monotonic())
+            self.acked[callback.id] = Acked(sent=callback, receipt=receipt)
+            self._stopped = self._stopped or len(self.acked) == self._enough
         elif (receipt.id, receipt.events) != (first.receipt.id, first.receipt.events):
             self.problems.append(f"a repeat of {callback.id} got another receipt: {receipt}")
         elif not receipt.duplicate:
@@ -171,7 +176,5 @@ class Connection:
         _, writer = self._streams
         self._streams = None
         writer.close()
-        try:
+        with contextlib.suppress(OSError):  # it was broken already
             await writer.wait_closed()
-        except OSError:
-            pass  # it was broken already

@@ -5,7 +5,6 @@ lines is the order of causes: a receipt that was sent after a sync stands after 
 """
 
 import ast
-import asyncio
 import re
 import shutil
 import subprocess
@@ -21,6 +20,8 @@ TRACED = (
 )
 LONGEST = 1 << 20  # bytes of one write that are kept; a longer one is an error
 FLUSH_LIMIT = 30.0  # seconds that strace may need to write the rest after the process has ended
+
+SYNCS = (b"fdatasync", b"fsync")
 
 _LINE = re.compile(rb"^(\d+) +(?:<\.\.\. (\w+) resumed>|(\w+)\()(.*)$")
 _FILE = re.compile(rb"^\d+<([^>]*)>(?:, )?(.*)$")
@@ -86,7 +87,7 @@ def tracer(path: Path) -> tuple[str, ...]:
     return ("strace", *options, "-e", f"trace={TRACED}", "-e", "signal=none", "-o", str(path))
 
 
-async def finished(path: Path, pid: int) -> None:
+def wait_for_end(path: Path, pid: int) -> None:
     """Wait until strace has written the end of the process. Raises `TimeoutError`."""
     last = re.compile(rb"^%d +\+\+\+ " % pid, re.MULTILINE)
     deadline = time.monotonic() + FLUSH_LIMIT
@@ -95,67 +96,78 @@ async def finished(path: Path, pid: int) -> None:
             trace.seek(max(0, path.stat().st_size - 4096))
             if last.search(trace.read()):
                 return
-        await asyncio.sleep(0.05)
+        time.sleep(0.05)
     raise TimeoutError(f"{path} has no end of process {pid}")
 
 
 def read(path: Path, database: Path) -> list[Record]:
     """The records of the database's files and of the sockets. Raises `UnknownCall`."""
-    records: list[Record] = []
-    for record in _records(path, database, records):
-        records.append(record)
-    return records
-
-
-def _records(path: Path, database: Path, records: list[Record]) -> Iterator[Record]:
-    syncs: dict[bytes, tuple[str, int]] = {}  # by thread: file and index of a sync under way
+    reader = _Reader(database)
     with path.open("rb") as lines:
         for line in lines:
             match = _LINE.match(line)
-            if match is None:
-                continue
-            thread, resumed, call, rest = match.groups()
-            if resumed is not None:
-                if thread in syncs and resumed in (b"fdatasync", b"fsync"):
-                    yield from _synced(*syncs.pop(thread), rest)
-            elif call in (b"fdatasync", b"fsync"):
-                file = _database_file(_named(rest)[0], database)
-                if file is None:
-                    continue
-                if rest.endswith(b"<unfinished ...>"):
-                    syncs[thread] = (file, len(records))
+            if match is not None:
+                thread, resumed, call, rest = match.groups()
+                if resumed is not None:
+                    reader.resumed(thread, resumed, rest.rstrip())
                 else:
-                    yield from _synced(file, len(records), rest)
-            else:
-                yield from _change(call, rest, database)
+                    reader.called(thread, call, rest.rstrip())
+    return reader.records
 
 
-def _synced(file: str, begun: int, rest: bytes) -> Iterator[Record]:
-    if rest.rstrip().endswith(b"= 0"):
-        yield Synced(file, begun)
+class _Reader:
+    """Takes the lines of a trace one by one. A change counts from its beginning, a sync from its end."""
 
+    def __init__(self, database: Path) -> None:
+        self.records: list[Record] = []
+        self._database = database
+        self._syncs: dict[bytes, Synced] = {}  # under way, by thread
 
-def _change(call: bytes, rest: bytes, database: Path) -> Iterator[Record]:
-    """What a call other than a sync did; it counts from its beginning on."""
-    name, arguments = _named(rest)
-    if name.startswith((b"socket:", b"TCP")):
-        yield from (Acked(found.decode()) for found in _receipts(arguments))
-        return
-    if call in (b"unlink", b"unlinkat"):
+    def called(self, thread: bytes, call: bytes, rest: bytes) -> None:
+        """A call and its result, or only its beginning."""
+        name, arguments = _named(rest)
+        if call in SYNCS:
+            file = self._file(name)
+            if file is not None:
+                self._syncs[thread] = Synced(file, len(self.records))
+                self.resumed(thread, call, rest)
+        elif name.startswith(b"socket:"):
+            self.records += [Acked(receipt.decode()) for receipt in _receipts(arguments)]
+        elif call in (b"unlink", b"unlinkat"):
+            self._unlinked(rest)
+        elif (file := self._file(name)) is not None:
+            self.records.append(_change(call, file, arguments))
+        elif call.startswith((b"rename", b"link", b"truncate")) and self._mentioned(rest):
+            raise UnknownCall(f"{call.decode()}: {rest!r}")
+
+    def resumed(self, thread: bytes, call: bytes, rest: bytes) -> None:
+        """The end of a call; a sync that failed has made nothing durable."""
+        if call not in SYNCS or rest.endswith(b"<unfinished ...>"):
+            return
+        sync = self._syncs.pop(thread, None)
+        if sync is not None and rest.endswith(b"= 0"):
+            self.records.append(sync)
+
+    def _unlinked(self, rest: bytes) -> None:
         named = _STRING.search(rest)
-        file = _database_file(_text(named), database) if named else None
+        file = self._file(_text(named)) if named is not None else None
         if file is not None:
-            yield Unlink(file)
-        return
-    file = _database_file(name, database)
-    if file is None:
-        if call.startswith((b"rename", b"link", b"truncate")) and database.name.encode() in rest:
-            raise UnknownCall(rest.decode())
-        return
-    yield _file_change(call, file, arguments)
+            self.records.append(Unlink(file))
+
+    def _file(self, name: bytes) -> str | None:
+        """A file that holds the database's content; shared memory is made anew at opening."""
+        path = Path(name.decode(errors="replace"))
+        if path.parent != self._database.parent:
+            return None
+        suffix = path.name.removeprefix(self._database.name)
+        return path.name if suffix in ("", "-wal", "-journal") else None
+
+    def _mentioned(self, rest: bytes) -> bool:
+        texts = [_text(string).rpartition(b"/")[2] for string in _STRING.finditer(rest)]
+        return self._database.name.encode() in texts
 
 
-def _file_change(call: bytes, file: str, arguments: bytes) -> Record:
+def _change(call: bytes, file: str, arguments: bytes) -> Record:
     if call == b"pwrite64" and (data := _STRING.match(arguments)):
         end = _PWRITE_END.match(arguments, data.end())
         if end is not None:
@@ -168,9 +180,7 @@ def _file_change(call: bytes, file: str, arguments: bytes) -> Record:
 def _receipts(arguments: bytes) -> Iterator[bytes]:
     """The receipts in what a socket was given; one call may carry several strings."""
     for string in _STRING.finditer(arguments):
-        if b"cb_" in string[0]:
-            yield from _RECEIPT.findall(_text(string))
-        elif string[0].startswith(rb'"\x'):
+        if b"cb_" in string[0] or string[0].startswith(rb'"\x'):
             yield from _RECEIPT.findall(_text(string))
 
 
@@ -186,12 +196,3 @@ def _text(string: re.Match[bytes]) -> bytes:
     decoded = ast.literal_eval("b" + string[0].decode("ascii"))
     assert isinstance(decoded, bytes)
     return decoded
-
-
-def _database_file(name: bytes, database: Path) -> str | None:
-    """The name of a file that holds the database's content; shared memory is made anew at opening."""
-    path = Path(name.decode(errors="replace"))
-    if path.parent != database.parent:
-        return None
-    kept = (database.name, f"{database.name}-wal", f"{database.name}-journal")
-    return path.name if path.name in kept else None

@@ -25,7 +25,8 @@ def callback(body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> Callba
 
 
 def as_bytes(value: Any) -> bytes:
-    return json.dumps(value).encode()
+    """JSON; bytes are taken as they are, for what `json` would not write."""
+    return value if isinstance(value, bytes) else json.dumps(value).encode()
 
 
 # Stripe.
@@ -119,7 +120,7 @@ def stripe_facts(kind: str, thing: Any, **options: Any) -> Sequence[Fact]:
 # PrintStudio.
 
 
-def envelope(event: str, data: Any, **fields: Any) -> dict[str, Any]:
+def envelope(event: Any, data: Any, **fields: Any) -> dict[str, Any]:
     return {
         "id": "evt-1",
         "event": event,
@@ -129,5 +130,4 @@ def envelope(event: str, data: Any, **fields: Any) -> dict[str, Any]:
 
 
 def read_printstudio(value: Any, **options: Any) -> Reading:
-    body = value if isinstance(value, bytes) else as_bytes(value)
-    return PrintStudio(PrintStudioOptions(**options)).normalize(callback(body))
+    return PrintStudio(PrintStudioOptions(**options)).normalize(callback(as_bytes(value)))

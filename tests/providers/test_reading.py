@@ -197,9 +197,7 @@ def test_json_that_is_passed_on_is_readable_for_everyone(body: bytes) -> None:
         (b"", None),
     ],
 )
-def test_the_id_of_a_malformed_body_is_read_where_it_can_be(
-    body: bytes, found: str | None
-) -> None:
+def test_the_id_of_a_malformed_body_is_read_where_it_can_be(body: bytes, found: str | None) -> None:
     assert readable_id(body) == found
 
 

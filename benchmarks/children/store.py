@@ -1,0 +1,198 @@
+"""Part `store`: the rows that one event writes, by plain `sqlite3`, many callbacks a transaction.
+
+The rows are made beforehand from the gateway's own decisions, and the file is made by its own
+migrations (WAL, synchronous FULL). A transaction also settles the deliveries of the one before it,
+as group commit does. Nothing is looked up: this is the least that these rows can cost.
+`whole.py` holds the number of rows in each table against the gateway's own file.
+"""
+
+import itertools
+import sqlite3
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.children.compute import SHOP, Computer, callbacks
+from benchmarks.children.deliver import cpu
+from gateway.matching import Match, pack
+from gateway.models import Callback
+from gateway.stores.migrate import migrate
+from gateway.stores.sqlite.keys import digest, key
+from gateway.stores.sqlite.writer import connect
+
+TABLES = ("callbacks", "orders", "links", "events", "deliveries", "attempts")
+
+_CALLBACK = (
+    "INSERT INTO callbacks (source, provider, shop, event_id, event_type, dedupe, body_hash,"
+    " received_at, headers, body, verdict, reason, notes, order_key)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_ORDER = (
+    "INSERT INTO orders (key, shop, order_id, seq, updated_at, state) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (key) DO UPDATE"
+    " SET seq = excluded.seq, updated_at = excluded.updated_at, state = excluded.state"
+)
+_LINK = "INSERT OR REPLACE INTO links VALUES (?, ?)"
+_EVENT = (
+    "INSERT INTO events (event_id, type, source, shop, order_id, order_key, seq, time, recorded,"
+    " routing, body, callback) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_DELIVERY = "INSERT INTO deliveries (event, subscription, state, due, claim) VALUES (?, 1, 1, ?, ?)"
+_ATTEMPT = "INSERT INTO attempts VALUES (?, 1, ?, ?, 200, NULL, '', '127.0.0.1:8080', ?)"
+_SETTLED = (
+    "UPDATE deliveries SET state = 2, claim = NULL, attempts = attempts + 1,"
+    " number = max(number, 1), first_at = coalesce(first_at, ?), finished_at = ?, reason = NULL"
+    " WHERE id = ? AND state < 2"
+)
+
+Row = tuple[object, ...]
+
+
+class Params(msgspec.Struct, frozen=True):
+    database: str
+    events: int
+    rounds: int
+    batch: int = 64
+    settle: bool = True
+    pause: float = 0.0  # seconds between transactions
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """All that one callback writes before its delivery."""
+
+    callback: Row
+    orders: list[Row]
+    links: list[Row]
+    event: Row
+    at: int
+
+
+def prepare(computer: Computer, callback: Callback) -> Rows:
+    """The rows of one callback with one event and one delivery, as the gateway makes them."""
+    reading, decision = computer.decide(callback)
+    ((_, event),) = decision.events
+    assert event.order is not None
+    order_key, at = key(SHOP, event.order), callback.received_at
+    text = [(name.decode(), value.decode()) for name, value in callback.headers]
+    return Rows(
+        callback=(
+            callback.source,
+            "stripe",
+            SHOP,
+            reading.event_id,
+            reading.event_type,
+            key(callback.source, reading.event_id),
+            digest(callback.body),
+            at,
+            msgspec.json.encode(text),
+            callback.body,
+            "event",
+            "",
+            msgspec.json.encode(decision.notes[0]),
+            order_key,
+        ),
+        orders=[
+            (key(SHOP, order), SHOP, order, seq, at, state)
+            for order, (seq, state) in decision.orders.items()
+        ],
+        links=[(key(SHOP, name), order) for name, order in decision.links.items()],
+        event=(
+            event.id,
+            event.type,
+            event.source,
+            event.shop,
+            event.order,
+            order_key,
+            event.seq,
+            event.time,
+            event.recorded,
+            pack(1, [Match.MATCHED]),
+            event.body,
+        ),
+        at=at,
+    )
+
+
+class Store:
+    """One connection, with the gateway's schema and pragmas."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = connect(path)
+        migrate(self._connection, str(path))
+        self._born: list[tuple[int, int]] = []
+
+    def transact(self, batch: list[Rows], *, settle: bool) -> None:
+        """One durable transaction."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        born, self._born = self._born, []
+        if settle:
+            self._settle(born)
+        for rows in batch:
+            self._accept(rows)
+        self._connection.execute("COMMIT")
+
+    def _accept(self, rows: Rows) -> None:
+        execute = self._connection.execute
+        number = execute(_CALLBACK, rows.callback).lastrowid
+        for order in rows.orders:
+            execute(_ORDER, order)
+        for link in rows.links:
+            execute(_LINK, link)
+        event = execute(_EVENT, (*rows.event, number)).lastrowid
+        delivery = execute(_DELIVERY, (event, rows.at, 1)).lastrowid
+        assert delivery is not None
+        self._born.append((delivery, rows.at))
+
+    def _settle(self, born: list[tuple[int, int]]) -> None:
+        self._connection.executemany(_ATTEMPT, [(row, at, 1.25, b"ok") for row, at in born])
+        self._connection.executemany(_SETTLED, [(at, at + 1, row) for row, at in born])
+
+    def counts(self) -> dict[str, int]:
+        """Rows by table."""
+        return count_rows(self._connection)
+
+
+def count_rows(connection: sqlite3.Connection) -> dict[str, int]:
+    """The rows of each table that an event writes into."""
+    return {
+        table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in TABLES
+    }
+
+
+def measure(params: Params) -> dict[str, object]:
+    """CPU seconds by round, the median milliseconds of a transaction, and the rows that were made."""
+    store, computer = Store(Path(params.database)), Computer()
+    rounds, waits = [], []
+    for turn in range(params.rounds + 1):
+        prepared = callbacks(params.events, first=turn * params.events)
+        batches = list(_batches([prepare(computer, one) for one in prepared], params.batch))
+        before = cpu()
+        for batch in batches:
+            begun = time.monotonic()
+            store.transact(batch, settle=params.settle)
+            waits.append(time.monotonic() - begun)
+            if params.pause:
+                time.sleep(params.pause)
+        if params.settle:
+            store.transact([], settle=True)
+        rounds.append(cpu() - before)
+    return {
+        "cpu": rounds[1:],
+        "latency": statistics.median(waits) * 1e3,
+        "rows": store.counts(),
+    }
+
+
+def _batches(rows: list[Rows], size: int) -> Iterator[list[Rows]]:
+    found = iter(rows)
+    while batch := list(itertools.islice(found, size)):
+        yield batch
+
+
+if __name__ == "__main__":
+    result = measure(msgspec.json.decode(sys.argv[1], type=Params))
+    print(msgspec.json.encode(result).decode(), flush=True)

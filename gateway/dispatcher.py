@@ -1,0 +1,257 @@
+"""Claims deliveries, bounds them by slot and rate, has them sent, and settles what came of it.
+
+Deliveries that are born leased come straight from the committed transaction; all others are
+claimed in batches, whenever a subscription has room and something of it is due.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from gateway.desk import Desk
+from gateway.errors import Unavailable
+from gateway.models import Delivery, Event, Failure, Millis, Outcome
+from gateway.operations import Operations
+from gateway.retries import Decision, Step, decide
+from gateway.sender import Sender
+from gateway.stores.base import Queue, Settlement, Status
+
+logger = logging.getLogger("gateway.dispatcher")
+
+UNSETTLED = 1_000  # outcomes that may wait for the store before no attempt is started any more
+STORE_PAUSE = 1.0  # seconds between two tries of a store that failed
+LONGEST_SLEEP = 60.0  # seconds; a clock that was set back is noticed after this long
+
+
+class Dispatcher:
+    """The `Handover` of its store. `refresh` is asked for after a subscription's state changed."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        sender: Sender,
+        operations: Operations,
+        *,
+        clock: Callable[[], Millis],
+        refresh: Callable[[], Awaitable[object]],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._queue, self._sender, self._operations = queue, sender, operations
+        self._clock, self._refresh, self._random = clock, refresh, jitter
+        self._desks: dict[int, Desk] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._outcomes: list[Settlement] = []
+        self._settling: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self.running = False
+
+    def update(self, statuses: Sequence[Status]) -> None:
+        """Take over the catalog; called at the start and after every change."""
+        for status in statuses:
+            desk = self._desks.get(status.subscription.id)
+            if desk is None:
+                self._desks[status.subscription.id] = Desk(status, self._clock)
+            else:
+                if desk.state != status.state:
+                    desk.next_due = Millis(0)
+                desk.update(status)
+        self._wake.set()
+
+    def offer(self) -> dict[int, int]:
+        """See `gateway.stores.base.Handover`."""
+        if self._stopping or len(self._outcomes) > UNSETTLED:
+            return {}
+        now, room = self._clock(), {}
+        for number, desk in self._desks.items():
+            count = desk.room(now)
+            if count:
+                desk.reserve(count)
+                room[number] = count
+        return room
+
+    def hand_over(
+        self, born: Sequence[Delivery], unused: Mapping[int, int], waiting: Mapping[int, Millis]
+    ) -> None:
+        """See `gateway.stores.base.Handover`."""
+        for number, count in unused.items():
+            self._desks[number].give_back(count)
+        for number, due in waiting.items():
+            desk = self._desks.get(number)
+            if desk is not None and (desk.next_due is None or due < desk.next_due):
+                desk.next_due = due
+                self._wake.set()
+        for delivery in born:
+            self._start(delivery)
+
+    async def run(self) -> None:
+        """Claim what is due until `stop`."""
+        self.running = True
+        try:
+            while not self._stopping:
+                self._wake.clear()
+                await self._claim()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), self._sleep())
+        finally:
+            self.running = False
+
+    def _sleep(self) -> float:
+        """Seconds until something can be claimed."""
+        now, best = self._clock(), LONGEST_SLEEP
+        for desk in self._desks.values():
+            at = desk.wake_at(now)
+            if at is not None and (at > now or desk.room(now)):
+                best = min(best, (at - now) / 1000)
+        return max(best, 0.0)
+
+    async def _claim(self) -> None:
+        now = self._clock()
+        wanted = {
+            number: desk.room(now)
+            for number, desk in self._desks.items()
+            if desk.next_due is not None and desk.next_due <= now and desk.room(now)
+        }
+        if not wanted or len(self._outcomes) > UNSETTLED:
+            return
+        for number, count in wanted.items():
+            self._desks[number].reserve(count)
+        try:
+            claimed = await self._queue.claim(wanted, now)
+        except Unavailable as error:
+            for number, count in wanted.items():
+                self._desks[number].give_back(count)
+            logger.warning("cannot claim deliveries: %s", error)
+            await asyncio.sleep(STORE_PAUSE)
+            return
+        for delivery in claimed.deliveries:
+            wanted[delivery.subscription] -= 1
+            self._start(delivery)
+        for number, count in wanted.items():
+            self._desks[number].give_back(count)
+            self._desks[number].next_due = claimed.next_due[number]
+
+    def _start(self, delivery: Delivery) -> None:
+        desk = self._desks[delivery.subscription]
+        desk.start()
+        task = asyncio.create_task(self._deliver(desk, delivery))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, desk: Desk, delivery: Delivery) -> None:
+        started = self._clock()
+        try:
+            outcome = await self._sender.send(desk.subscription, delivery)
+        except asyncio.CancelledError:
+            detail = "cut off by a stop of the gateway"
+            outcome = _failed(started, self._clock(), Failure.INTERRUPTED, detail)
+        except Exception as error:
+            # One poisonous delivery must not end the others: it fails like any attempt.
+            logger.exception("delivery dl_%d met a bug", delivery.id)
+            outcome = _failed(started, self._clock(), Failure.INTERNAL, f"a bug: {error!r}")
+        desk.busy -= 1
+        self._judge(desk, delivery, outcome)
+        if desk.next_due is not None:
+            self._wake.set()
+
+    def _judge(self, desk: Desk, delivery: Delivery, outcome: Outcome) -> None:
+        now = self._clock()
+        decision = decide(
+            desk.subscription,
+            delivery,
+            outcome,
+            now=now,
+            last_success=desk.last_success,
+            random=self._random,
+        )
+        events: tuple[Event, ...] = ()
+        if decision.step is Step.DELIVERED:
+            desk.last_success = now
+        else:
+            decision = _when_gone(desk, decision)
+            events = self._consequences(desk, delivery, decision)
+            _log(desk, delivery, outcome, decision)
+        self._outcomes.append(
+            Settlement(delivery=delivery, outcome=outcome, decision=decision, events=events)
+        )
+        if self._settling is None:
+            self._settling = asyncio.create_task(self._settle())
+
+    def _consequences(
+        self, desk: Desk, delivery: Delivery, decision: Decision
+    ) -> tuple[Event, ...]:
+        """What a failure does to its subscription, at once, and what the gateway says of it."""
+        if decision.hold is not None:
+            desk.hold_until = max(desk.hold_until, decision.hold)
+        if decision.step is Step.DEAD and desk.state != "gone":
+            return (self._operations.exhausted(desk.subscription, delivery, decision.reason),)
+        if decision.step is Step.GONE and desk.state != "gone":
+            desk.state = "gone"
+            return (self._operations.subscription("gone", desk.subscription, decision.reason),)
+        if decision.step is Step.PAUSE and desk.state == "active":
+            desk.state = "paused"
+            return (self._operations.subscription("paused", desk.subscription, decision.reason),)
+        return ()
+
+    async def _settle(self) -> None:
+        """Write outcomes until there are none; on a store that fails they are kept and tried again."""
+        while self._outcomes:
+            settlements, self._outcomes = self._outcomes, []
+            try:
+                await self._queue.settle(settlements)
+            except Unavailable as error:
+                self._outcomes = settlements + self._outcomes
+                logger.warning("cannot record %d attempts: %s", len(self._outcomes), error)
+                await asyncio.sleep(STORE_PAUSE)
+                continue
+            steps = {settlement.decision.step for settlement in settlements}
+            if steps & {Step.GONE, Step.PAUSE}:
+                await self._changed()
+        self._settling = None
+
+    async def _changed(self) -> None:
+        """Let the catalog see new states, and end what reached a subscription that became gone."""
+        with contextlib.suppress(Unavailable):
+            await self._refresh()
+            for number, desk in self._desks.items():
+                if desk.state == "gone":
+                    await self._queue.bury(number, "gone", self._clock())
+
+    async def stop(self, grace: float) -> None:
+        """Start nothing more, give attempts in flight `grace` seconds, record all outcomes."""
+        self._stopping = True
+        self._wake.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._settling is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._settling, 5)
+
+
+def _when_gone(desk: Desk, decision: Decision) -> Decision:
+    """Nothing of a subscription that is gone is tried again."""
+    if desk.state == "gone" and decision.step in {Step.RETRY, Step.PAUSE}:
+        return Decision(step=Step.DEAD, reason="gone")
+    return decision
+
+
+def _failed(started: Millis, ended: Millis, failure: Failure, detail: str) -> Outcome:
+    return Outcome(started_at=started, duration=ended - started, failure=failure, detail=detail)
+
+
+def _log(desk: Desk, delivery: Delivery, outcome: Outcome, decision: Decision) -> None:
+    """One line an attempt that failed; successes are in the store."""
+    logger.info(
+        "dl_%d %s to %s: %s; %s",
+        delivery.id,
+        delivery.event_type,
+        desk.subscription.name,
+        outcome.detail,
+        decision.reason or str(decision.step),
+    )

@@ -1,0 +1,120 @@
+"""Verify, normalize, accept: what a source's callback goes through before it is answered."""
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from gateway.errors import Malformed, NotFound
+from gateway.events import LATEST
+from gateway.models import Callback, Duration, Entry, Millis, Origin, Reading, Receipt
+from gateway.orders.decide import Orders
+from gateway.providers.base import Provider
+from gateway.stores.base import Intake, Outbox
+
+logger = logging.getLogger("gateway.receiver")
+
+TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context 3.2
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """One configured account of a provider."""
+
+    name: str
+    provider: Provider
+    secrets: Sequence[bytes]
+    shop: str
+    tolerance: Duration
+    include: tuple[str, ...]
+
+
+class Receiver:
+    """Receives callbacks of all enabled sources; `random` gives random bytes for trace ids."""
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        outbox: Outbox,
+        orders: Orders,
+        *,
+        clock: Callable[[], Millis],
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._sources, self._outbox, self._orders = sources, outbox, orders
+        self._clock, self._random = clock, random
+
+    def source(self, name: str) -> Source:
+        """The source of this name; `NotFound` also for one that is disabled."""
+        source = self._sources.get(name)
+        if source is None:
+            raise NotFound(f"there is no source {name!r}")
+        return source
+
+    async def receive(self, callback: Callback) -> Receipt:
+        """Verify and store one callback; the receipt is durable.
+
+        Raises `NotFound`, `Rejected` and `Unavailable`. What is authentic but cannot be read gets
+        the verdict `quarantined`.
+        """
+        source = self.source(callback.source)
+        source.provider.verify(
+            callback, secrets=source.secrets, tolerance=source.tolerance, now=self._clock()
+        )
+        try:
+            intake = self._intake(source, callback, _read(source, callback))
+        except Malformed as error:
+            intake = Intake(
+                callback=callback,
+                provider=source.provider.name,
+                shop=source.shop,
+                event_id=error.event_id or f"sha256:{hashlib.sha256(callback.body).hexdigest()}",
+                event_type="",
+                malformed=str(error),
+            )
+        return await self._outbox.accept(intake, self._orders.decide)
+
+    def _intake(self, source: Source, callback: Callback, reading: Reading) -> Intake:
+        origin = Origin(
+            source=source.name,
+            provider=source.provider.name,
+            shop=source.shop,
+            event_id=reading.event_id,
+            event_type=reading.event_type,
+            recorded=callback.received_at,
+            traceparent=self._traceparent(callback),
+            include=source.include,
+            original=msgspec.Raw(callback.body) if "original" in source.include else None,
+        )
+        return Intake(
+            callback=callback,
+            provider=source.provider.name,
+            shop=source.shop,
+            event_id=reading.event_id,
+            event_type=reading.event_type,
+            entries=[Entry(fact=fact, origin=origin) for fact in reading.facts],
+            ignored=reading.ignored or ("" if reading.facts else "it says nothing of an order"),
+        )
+
+    def _traceparent(self, callback: Callback) -> str:
+        """The sender's trace, else a new one; always with a span of our own."""
+        span = self._random(24).hex()
+        given = TRACEPARENT.fullmatch(callback.header(b"traceparent") or b"")
+        trace = given[1].decode() if given and given[1] != b"0" * 32 else span[:32]
+        return f"00-{trace}-{span[32:]}-01"
+
+
+def _read(source: Source, callback: Callback) -> Reading:
+    """What the provider reads; whatever else goes wrong in it is a bug, and quarantined as well."""
+    try:
+        reading = source.provider.normalize(callback)
+    except Malformed:
+        raise
+    except Exception as error:
+        logger.exception("provider %s met a bug", source.provider.name)
+        raise Malformed(f"a bug of provider {source.provider.name}: {error!r}") from error
+    if any(not 0 <= fact.at <= LATEST for fact in reading.facts):
+        raise Malformed("a time outside the years 1970 to 9999", event_id=reading.event_id)
+    return reading

@@ -1,0 +1,268 @@
+"""The contract of a store: three small protocols, each named for who uses it.
+
+One method is one transaction; no connection crosses this border. A result is returned only when
+what it says is durable.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from gateway.models import (
+    Callback,
+    Decision,
+    Delivery,
+    Entry,
+    Event,
+    Known,
+    Millis,
+    Note,
+    Outcome,
+    Receipt,
+    Subscription,
+    Waiting,
+)
+from gateway.retries import Decision as RetryDecision
+
+Decide = Callable[[Sequence[Entry], Known], Decision]
+WaitOver = Callable[[Sequence[Waiting], Known], Decision]
+
+
+class Intake(msgspec.Struct, frozen=True, kw_only=True):
+    """One authentic callback, read: its entries, or why there are none.
+
+    With `malformed` it goes to quarantine; with `ignored` it is stored, and makes nothing.
+    """
+
+    callback: Callback
+    provider: str
+    shop: str
+    event_id: str
+    event_type: str
+    entries: Sequence[Entry] = ()
+    ignored: str = ""
+    malformed: str = ""
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """How one attempt ended and what follows; `events` are operational events to publish with it."""
+
+    delivery: Delivery
+    outcome: Outcome
+    decision: RetryDecision
+    events: Sequence[Event] = ()
+
+
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+    """Deliveries that are now leased, and when the next one of each subscription is due."""
+
+    deliveries: Sequence[Delivery]
+    next_due: Mapping[int, Millis | None]
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What the catalog remembers of a subscription: `active`, `paused` or `gone`, and why."""
+
+    subscription: Subscription
+    state: str = "active"
+    reason: str | None = None
+    hold_until: Millis | None = None
+    last_success: Millis | None = None
+
+
+class Handover(Protocol):
+    """Who takes the deliveries that are born leased: the dispatcher of this process."""
+
+    def offer(self) -> dict[int, int]:
+        """Reserve room, by subscription: free slots that also have a rate token now."""
+        ...
+
+    def hand_over(
+        self, born: Sequence[Delivery], unused: Mapping[int, int], waiting: Mapping[int, Millis]
+    ) -> None:
+        """Take what was born after the commit, the room that was not used, and who waits unclaimed."""
+        ...
+
+
+class Outbox(Protocol):
+    """What the receiver needs."""
+
+    async def accept(self, intake: Intake, decide: Decide) -> Receipt:
+        """Store a callback and all that follows from it; a repeat returns the first receipt.
+
+        Raises `Unavailable` when the queue is full or the store fails.
+        """
+        ...
+
+    async def wait_over(self, decide: WaitOver, now: Millis) -> int:
+        """Make facts whose wait has ended orders of their own; the number of facts."""
+        ...
+
+
+class Queue(Protocol):
+    """What the dispatcher needs."""
+
+    async def claim(self, wanted: Mapping[int, int], now: Millis) -> Claimed:
+        """Lease due deliveries, at most so many a subscription."""
+        ...
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Record attempts and what follows; a success counts whatever became of its claim."""
+        ...
+
+    async def bury(self, subscription: int, reason: str, now: Millis) -> int:
+        """End all pending deliveries of a subscription that is gone."""
+        ...
+
+
+class Catalog(Protocol):
+    """What the runtime and the control socket need."""
+
+    async def sync(self, declared: Sequence[Subscription]) -> Sequence[Status]:
+        """Take over the configuration's subscriptions; ids by name. Others are disabled, not deleted."""
+        ...
+
+    async def resume(self, name: str) -> Status:
+        """Make a paused or gone subscription active; `NotFound`."""
+        ...
+
+    async def pause(self, name: str, reason: str) -> Status:
+        """Hold a subscription's deliveries; `NotFound`."""
+        ...
+
+    async def replay(self, delivery: int, now: Millis) -> int:
+        """Make a delivery due now, or a new one of one that has ended; the id of what is due.
+
+        Raises `NotFound`, and `Conflict` while it is in flight.
+        """
+        ...
+
+    async def heartbeat(self, now: Millis) -> None:
+        """Write one row durably; `Unavailable` when the store cannot."""
+        ...
+
+
+class CallbackRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A callback as it is shown; its facts' notes are in `notes`."""
+
+    id: str
+    source: str
+    provider: str
+    event_id: str
+    event_type: str
+    received_at: Millis
+    verdict: str
+    reason: str
+    notes: Sequence[Note]
+    size: int
+
+
+class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt as it is shown; `head` is the kept beginning of the answer."""
+
+    number: int
+    started_at: Millis
+    duration: float
+    status: int | None
+    failure: str | None
+    detail: str
+    address: str | None
+    head: str
+
+
+class DeliveryRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery as it is shown."""
+
+    id: str
+    event_id: str
+    type: str
+    order: str | None
+    subscription: str
+    state: str
+    due: Millis
+    attempts: int
+    finished_at: Millis | None
+    reason: str | None
+    last_status: int | None
+    last_failure: str | None
+
+
+class Routing(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one event at one subscription."""
+
+    subscription: str
+    matched: bool
+    reason: str
+
+
+class EventRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as it is shown."""
+
+    id: str
+    type: str
+    source: str
+    shop: str
+    order: str | None
+    seq: int | None
+    time: Millis
+    recorded: Millis
+    callback: str | None
+    routing: Sequence[Routing]
+
+
+class UnlinkedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact that waits for its order, as it is shown."""
+
+    callback: str
+    source: str
+    event_type: str
+    track: str
+    state: str
+    links: Sequence[str]
+    since: Millis
+    deadline: Millis | None
+
+
+class Story(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of one order, event, delivery or callback; each list oldest first."""
+
+    found_as: str
+    shop: str | None
+    order: str | None
+    callbacks: Sequence[CallbackRow]
+    events: Sequence[EventRow]
+    deliveries: Sequence[DeliveryRow]
+    attempts: Mapping[str, Sequence[AttemptRow]]
+
+
+class Records(Protocol):
+    """What the faces read; it changes nothing."""
+
+    async def events(
+        self, *, order: str | None, event_type: str | None, limit: int
+    ) -> Sequence[EventRow]:
+        """The newest events, newest first."""
+        ...
+
+    async def deliveries(
+        self, *, subscription: str | None, state: str | None, limit: int
+    ) -> Sequence[DeliveryRow]:
+        """The newest deliveries, newest first."""
+        ...
+
+    async def unlinked(self, *, limit: int) -> Sequence[UnlinkedRow]:
+        """Facts that wait, oldest first."""
+        ...
+
+    async def quarantined(self, *, limit: int) -> Sequence[CallbackRow]:
+        """Callbacks in quarantine, newest first."""
+        ...
+
+    async def body(self, callback: str) -> bytes:
+        """The raw body of a callback; `NotFound`."""
+        ...
+
+    async def explain(self, name: str) -> Sequence[Story]:
+        """Everything about an order id, event id, delivery id, callback id or provider's id."""
+        ...

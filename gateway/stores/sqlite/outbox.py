@@ -1,0 +1,340 @@
+"""The accepting transaction: callback, order state, events, routing verdicts and deliveries together."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from gateway.errors import GatewayError
+from gateway.models import (
+    Decision,
+    Delivery,
+    Entry,
+    Event,
+    Known,
+    Millis,
+    Note,
+    Receipt,
+    Verdict,
+    Waiting,
+)
+from gateway.stores.base import Decide, Intake, WaitOver
+from gateway.stores.sqlite.keys import digest, key
+from gateway.stores.sqlite.writer import Batch, Writer
+
+Route = Callable[[Event], tuple[bytes, tuple[int, ...]]]
+
+logger = logging.getLogger("gateway.store")
+
+_encoder = msgspec.json.Encoder()
+_notes = msgspec.json.Decoder(list[Note])
+_pack = msgspec.msgpack.Encoder()
+_entry = msgspec.msgpack.Decoder(Entry)
+
+LINKED = "linked by a later callback"
+
+
+class SqliteOutbox:
+    """`Outbox` on the writer's thread; `route` is the present snapshot of the catalog."""
+
+    def __init__(self, writer: Writer, *, route: Callable[[], Route]) -> None:
+        self._writer, self._route = writer, route
+
+    async def accept(self, intake: Intake, decide: Decide) -> Receipt:
+        """See `gateway.stores.base.Outbox`."""
+        receipt: Receipt = await self._writer.submit(
+            lambda batch, _: _Acceptance(batch, self._route()).accept(intake, decide)
+        )
+        return receipt
+
+    async def wait_over(self, decide: WaitOver, now: Millis) -> int:
+        """See `gateway.stores.base.Outbox`."""
+        count: int = await self._writer.submit(
+            lambda batch, _: _Acceptance(batch, self._route()).wait_over(decide, now)
+        )
+        return count
+
+
+def publish(batch: Batch, route: Route, event: Event, *, callback: int | None, now: Millis) -> None:
+    """Write one event and its deliveries; those for whom there is room are born leased."""
+    routing, matched = route(event)
+    execute = batch.connection.execute
+    row = execute(
+        "INSERT INTO events (event_id, type, source, shop, order_id, order_key, seq, time, recorded,"
+        " callback, routing, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            event.id,
+            event.type,
+            event.source,
+            event.shop,
+            event.order,
+            key(event.shop, event.order) if event.order is not None else None,
+            event.seq,
+            event.time,
+            event.recorded,
+            callback,
+            routing,
+            event.body,
+        ),
+    ).lastrowid
+    for subscription in matched:
+        leased = batch.room.get(subscription, 0) > 0 and not _behind(batch, subscription, now)
+        delivery = execute(
+            "INSERT INTO deliveries (event, subscription, state, due, claim) VALUES (?, ?, ?, ?, ?)",
+            (row, subscription, int(leased), now, batch.claim if leased else None),
+        ).lastrowid
+        assert delivery is not None
+        if not leased:
+            batch.behind[subscription] = True
+            batch.waiting[subscription] = now
+            continue
+        batch.room[subscription] -= 1
+        batch.born.append(
+            Delivery(
+                id=delivery,
+                subscription=subscription,
+                event_id=event.id,
+                event_type=event.type,
+                body=event.body,
+                attempts=0,
+                number=0,
+                first_at=None,
+                claim=batch.claim,
+            )
+        )
+
+
+def _behind(batch: Batch, subscription: int, now: Millis) -> bool:
+    """Whether due deliveries of this subscription wait already: nothing new may overtake them."""
+    known = batch.behind.get(subscription)
+    if known is None:
+        found = batch.connection.execute(
+            "SELECT 1 FROM deliveries WHERE subscription = ? AND state = 0 AND state < 2"
+            " AND due <= ? LIMIT 1",
+            (subscription, now),
+        ).fetchone()
+        known = batch.behind[subscription] = found is not None
+    return known
+
+
+class _Acceptance:
+    """One callback on its way into the store, within a savepoint."""
+
+    def __init__(self, batch: Batch, route: Route) -> None:
+        self._batch, self._route = batch, route
+        self._connection = batch.connection
+
+    def accept(self, intake: Intake, decide: Decide) -> Receipt:
+        callback = intake.callback
+        dedupe = key(callback.source, intake.event_id)
+        body_hash = digest(callback.body)
+        known = self._connection.execute(
+            "SELECT id, verdict, body_hash, notes FROM callbacks WHERE dedupe = ?", (dedupe,)
+        ).fetchone()
+        if known is not None:
+            number, verdict, first_hash, notes = known
+            if first_hash != body_hash:
+                logger.warning(
+                    "source %s sent event %r again with another body; the first one (cb_%d) counts",
+                    callback.source,
+                    intake.event_id,
+                    number,
+                )
+            if verdict != Verdict.QUARANTINED or intake.malformed or first_hash != body_hash:
+                return _receipt(number, Verdict(verdict), _events(notes), duplicate=True)
+            return self._write(intake, decide, dedupe=dedupe, body_hash=body_hash, number=number)
+        return self._write(intake, decide, dedupe=dedupe, body_hash=body_hash, number=None)
+
+    def _write(
+        self, intake: Intake, decide: Decide, *, dedupe: bytes, body_hash: bytes, number: int | None
+    ) -> Receipt:
+        decision, verdict, reason = self._decide(intake, decide)
+        notes = decision.notes.get(0, [])
+        order = next((note.order for note in notes if note.order is not None), None)
+        row = (
+            verdict,
+            reason,
+            _encoder.encode(notes),
+            key(intake.shop, order) if order is not None else None,
+        )
+        if number is None:
+            number = self._insert(intake, dedupe, body_hash, row)
+        else:
+            self._connection.execute(
+                "UPDATE callbacks SET verdict = ?, reason = ?, notes = ?, order_key = ?"
+                " WHERE id = ?",
+                (*row, number),
+            )
+        self._apply(decision, intake.shop, number, intake.callback.received_at)
+        events = [event.id for callback, event in decision.events if callback == 0]
+        return _receipt(number, verdict, events, duplicate=False)
+
+    def _decide(self, intake: Intake, decide: Decide) -> tuple[Decision, Verdict, str]:
+        """The decision, or quarantine: what is authentic is never lost, whatever is wrong with it."""
+        if intake.malformed:
+            return Decision(), Verdict.QUARANTINED, intake.malformed
+        if intake.ignored:
+            return Decision(), Verdict.IGNORED, intake.ignored
+        try:
+            decision = decide(intake.entries, self._gather(intake.shop, intake.entries))
+        except GatewayError as error:
+            return Decision(), Verdict.QUARANTINED, str(error)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            logger.exception("a bug kept callback %r from being decided", intake.event_id)
+            return Decision(), Verdict.QUARANTINED, f"a bug of the gateway: {error!r}"
+        verdict = decision.verdicts[0]
+        reasons = (note.reason for note in decision.notes[0] if note.verdict is verdict)
+        return decision, verdict, next(reasons, "")
+
+    def _insert(
+        self,
+        intake: Intake,
+        dedupe: bytes,
+        body_hash: bytes,
+        row: tuple[str, str, bytes, bytes | None],
+    ) -> int:
+        callback = intake.callback
+        headers = [
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in callback.headers
+        ]
+        number = self._connection.execute(
+            "INSERT INTO callbacks (source, provider, shop, event_id, event_type, dedupe, body_hash,"
+            " received_at, headers, body, verdict, reason, notes, order_key)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                callback.source,
+                intake.provider,
+                intake.shop,
+                intake.event_id,
+                intake.event_type,
+                dedupe,
+                body_hash,
+                callback.received_at,
+                _encoder.encode(headers),
+                callback.body,
+                *row,
+            ),
+        ).lastrowid
+        assert number is not None
+        return number
+
+    def _gather(self, shop: str, entries: Sequence[Entry]) -> Known:
+        """Everything that the entries may touch: links, what waits for these links, and orders."""
+        todo = {name for entry in entries for name in entry.fact.keys()}  # noqa: SIM118 - not a dict
+        links: dict[str, str] = {}
+        waiting: dict[int, Waiting] = {}
+        seen: set[str] = set()
+        anything = self._connection.execute("SELECT 1 FROM unlinked LIMIT 1").fetchone()
+        while todo:
+            seen |= todo
+            hashes = {key(shop, name): name for name in todo}
+            links.update(self._links(hashes))
+            found = self._waiting(hashes) if anything else []
+            new = [w for w in found if w.id not in waiting]
+            waiting.update((w.id, w) for w in new)
+            todo = {name for w in new for name in w.entry.fact.keys()} - seen  # noqa: SIM118
+        names = set(links.values())
+        for entry in (*entries, *(w.entry for w in waiting.values())):
+            names.update(name for name in (entry.fact.order, entry.fact.own) if name)
+        return Known(links=links, orders=self._orders(shop, names), waiting=list(waiting.values()))
+
+    def _links(self, hashes: dict[bytes, str]) -> dict[str, str]:
+        rows = self._connection.execute(
+            f"SELECT key, order_id FROM links WHERE key IN ({_marks(hashes)})",  # noqa: S608
+            tuple(hashes),
+        )
+        return {hashes[found]: order for found, order in rows}
+
+    def _waiting(self, hashes: dict[bytes, str]) -> list[Waiting]:
+        rows = self._connection.execute(
+            "SELECT DISTINCT id, entry FROM unlinked_keys JOIN unlinked ON id = unlinked"  # noqa: S608
+            f" WHERE key IN ({_marks(hashes)}) ORDER BY id",
+            tuple(hashes),
+        )
+        return [Waiting(id=number, entry=_entry.decode(entry)) for number, entry in rows]
+
+    def _orders(self, shop: str, names: set[str]) -> dict[str, bytes]:
+        hashes = [key(shop, name) for name in names]
+        rows = self._connection.execute(
+            f"SELECT order_id, state FROM orders WHERE key IN ({_marks(hashes)})",  # noqa: S608
+            hashes,
+        )
+        return dict(rows)
+
+    def _apply(self, decision: Decision, shop: str, number: int, now: Millis) -> None:
+        """Write what was decided; callback 0 is the row `number`."""
+        execute = self._connection.execute
+        for order, (seq, state) in decision.orders.items():
+            execute(
+                "INSERT INTO orders (key, shop, order_id, seq, updated_at, state)"
+                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE"
+                " SET seq = excluded.seq, updated_at = excluded.updated_at, state = excluded.state",
+                (key(shop, order), shop, order, seq, now, state),
+            )
+        for name, order in decision.links.items():
+            execute("INSERT OR REPLACE INTO links VALUES (?, ?)", (key(shop, name), order))
+        for callback, event in decision.events:
+            publish(self._batch, self._route, event, callback=callback or number, now=now)
+        for entry in decision.wait:
+            self._wait(entry, shop, number, now)
+        if decision.linked:
+            self._linked(decision, shop)
+
+    def _wait(self, entry: Entry, shop: str, number: int, now: Millis) -> None:
+        patience = entry.fact.patience
+        origin = msgspec.structs.replace(entry.origin, callback=number)
+        stored = _pack.encode(Entry(fact=entry.fact, origin=origin))
+        row = self._connection.execute(
+            "INSERT INTO unlinked (callback, shop, since, deadline, entry) VALUES (?, ?, ?, ?, ?)",
+            (number, shop, now, now + patience if patience is not None else None, stored),
+        ).lastrowid
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO unlinked_keys VALUES (?, ?)",
+            [(key(shop, name), row) for name in entry.fact.links],
+        )
+
+    def _linked(self, decision: Decision, shop: str) -> None:
+        """Strike what waits no longer, and write its new verdicts into its callbacks."""
+        rows = [(number,) for number in decision.linked]
+        self._connection.executemany("DELETE FROM unlinked_keys WHERE unlinked = ?", rows)
+        self._connection.executemany("DELETE FROM unlinked WHERE id = ?", rows)
+        for callback, notes in decision.notes.items():
+            if callback == 0:
+                continue
+            order = next((note.order for note in notes if note.order is not None), None)
+            self._connection.execute(
+                "UPDATE callbacks SET verdict = ?, reason = ?, notes = ?, order_key = ?"
+                " WHERE id = ?",
+                (
+                    decision.verdicts[callback],
+                    LINKED,
+                    _encoder.encode(notes),
+                    key(shop, order) if order is not None else None,
+                    callback,
+                ),
+            )
+
+    def wait_over(self, decide: WaitOver, now: Millis) -> int:
+        """Take one fact whose deadline is over, and all that shares its links, as one order."""
+        first = self._connection.execute(
+            "SELECT entry, shop FROM unlinked WHERE deadline <= ? ORDER BY deadline LIMIT 1", (now,)
+        ).fetchone()
+        if first is None:
+            return 0
+        entry, shop = _entry.decode(first[0]), first[1]
+        known = self._gather(shop, [entry])
+        decision = decide(known.waiting, msgspec.structs.replace(known, waiting=()))
+        self._apply(decision, shop, 0, now)
+        return len(decision.linked)
+
+
+def _marks(items: Iterable[object]) -> str:
+    return ", ".join("?" for _ in items)
+
+
+def _events(notes: bytes) -> list[str]:
+    return [event for note in _notes.decode(notes) for event in note.events]
+
+
+def _receipt(number: int, verdict: Verdict, events: list[str], *, duplicate: bool) -> Receipt:
+    return Receipt(id=f"cb_{number}", events=events, duplicate=duplicate, verdict=verdict)

@@ -1,0 +1,77 @@
+"""The ASGI applications of the three doors: public, admin, and the owner's control socket."""
+
+from collections.abc import Sequence
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
+
+from gateway.events import schemas
+from gateway.runtime import Gateway
+from gateway.web.control import control_routes
+from gateway.web.health import Ready, healthz
+from gateway.web.hooks import Hooks
+from gateway.web.problems import problem
+
+SCHEMA_TYPE = "application/schema+json"
+
+
+def _http_error(_: Request, error: Exception) -> Response:
+    """An HTTP exception of the router as problem+json."""
+    assert isinstance(error, HTTPException)
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    return problem(error.status_code, error.detail, **headers)
+
+
+def _application(routes: Sequence[BaseRoute]) -> Starlette:
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
+    app.router.redirect_slashes = False
+    return app
+
+
+class Schemas:
+    """`/schemas/v1/{name}`: where `dataschema` leads."""
+
+    def __init__(self) -> None:
+        self._files = schemas()
+
+    async def __call__(self, request: Request) -> Response:
+        """One schema, or 404."""
+        body = self._files.get(request.path_params["name"])
+        if body is None:
+            raise HTTPException(404, "there is no such schema")
+        return Response(
+            body, media_type=SCHEMA_TYPE, headers={"cache-control": "public, max-age=3600"}
+        )
+
+
+def public_app(gateway: Gateway) -> ASGIApp:
+    """What the world may reach."""
+    hooks = Hooks(
+        gateway.receiver, body_limit=gateway.settings.server.body_limit, clock=gateway.clock
+    )
+    return _application(
+        [
+            Route("/hooks/{source}", hooks),
+            Route("/schemas/v1/{name}", Schemas().__call__),
+            Route("/healthz", healthz),
+        ]
+    )
+
+
+def admin_app(gateway: Gateway) -> ASGIApp:
+    """What the operator reaches, on loopback by default."""
+    return _application(_health(gateway))
+
+
+def control_app(gateway: Gateway) -> ASGIApp:
+    """What the owner of the database's folder reaches, through the socket."""
+    return _application([*_health(gateway), *control_routes(gateway)])
+
+
+def _health(gateway: Gateway) -> list[BaseRoute]:
+    ready = Ready(heartbeat=gateway.heartbeat, dispatching=lambda: gateway.dispatcher.running)
+    return [Route("/healthz", healthz), Route("/readyz", ready.__call__)]

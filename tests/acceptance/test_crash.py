@@ -1,0 +1,30 @@
+"""SIGKILL at random moments loses nothing; and the test that says so can fail."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance import crash
+
+
+def test_kills(tmp_path: Path) -> None:
+    report = asyncio.run(crash.run(crash.Plan(seconds=5, kills=3, seed=7), tmp_path))
+    assert not report.problems, str(report)
+    assert report.kills == 3
+    assert report.events > 100
+    assert report.lost_answers > 0, "no kill met a callback under way: the load is too small"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_many_kills(tmp_path: Path) -> None:
+    report = asyncio.run(crash.run(crash.Plan(seconds=40, kills=16, seed=2026), tmp_path))
+    assert not report.problems, str(report)
+
+
+@pytest.mark.slow
+def test_answer_before_commit_is_seen(tmp_path: Path) -> None:
+    plan = crash.Plan(seconds=4, kills=3, seed=7, fault="ack-before-commit")
+    report = asyncio.run(crash.run(plan, tmp_path))
+    assert [one for one in report.problems if one.startswith("I1")], str(report)

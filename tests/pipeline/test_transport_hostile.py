@@ -1,0 +1,175 @@
+"""Peers that drip, flood, break off or speak something else: every attempt ends, and names why."""
+
+import asyncio
+import gzip
+
+import pytest
+
+from gateway.models import Failure
+from tests.pipeline.transport_peers import (
+    LONG,
+    OK,
+    SHORT,
+    Peer,
+    Reader,
+    Run,
+    Writer,
+    answering,
+    both_loops,
+    fails,
+    flooding,
+    listening,
+    settled,
+    transport,
+)
+
+pytestmark = both_loops
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"garbage\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"\x16\x03\x01\x00\x00",
+        b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 099 Low\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: \x00\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 101 Switch\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n" + OK,
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100 + b"Content-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 10_000_000,
+        b"HTTP/1.1 200 " + b"y" * 10_000_000,
+        b"HTTP/1.1 100 Go\r\n\r\n" * 100_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"x" * 10_000_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 100_000,
+    ],
+    ids=lambda wire: repr(wire[:60]),
+)
+def test_what_is_no_sound_http_fails_as_protocol_and_is_not_kept(run: Run, wire: bytes) -> None:
+    async def scene() -> None:
+        async with listening(answering(wire)) as peer, transport() as client:
+            failed = await fails(client, peer.target())
+            assert failed.failure is Failure.PROTOCOL
+            assert failed.address == f"127.0.0.1:{peer.port}"
+            await settled(lambda: client.connections == 0)
+
+    run(scene())
+
+
+@pytest.mark.parametrize("then", ["close", "reset"])
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nConte",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
+    ],
+)
+def test_an_answer_cut_off_fails_as_reset_and_is_not_sent_again(
+    run: Run, wire: bytes, then: str
+) -> None:
+    async def scene() -> None:
+        async with listening(answering(wire, then=then)) as peer, transport() as client:
+            assert (await fails(client, peer.target())).failure is Failure.RESET
+            assert len(peer.requests) == 1
+
+    run(scene())
+
+
+def test_a_body_without_length_that_is_reset_is_no_success(run: Run) -> None:
+    async def scene() -> None:
+        script = answering(b"HTTP/1.1 200 OK\r\n\r\npart", then="reset")
+        async with listening(script) as peer, transport() as client:
+            assert (await fails(client, peer.target())).failure is Failure.RESET
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("start", "block", "stage"),
+    [
+        (b"", b"", "before an answer came"),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"y", "within the head"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n",
+            b"y",
+            "body of the answer (status 200)",
+        ),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"y", "body of the answer (status 200)"),
+        (b"HTTP/1.1 100 Go\r\n\r\n", b"HTTP/1.1 100 Go\r\n\r\n", "within the head"),
+    ],
+)
+def test_an_answer_that_drips_or_never_comes_fails_at_the_deadline(
+    run: Run, start: bytes, block: bytes, stage: str
+) -> None:
+    async def scene() -> None:
+        script = flooding(start, block, pause=0.02)
+        async with listening(script) as peer, transport() as client:
+            failed = await fails(client, peer.target(), SHORT)
+            assert failed.failure is Failure.TIMEOUT
+            assert stage in failed.detail
+            await settled(peer.ended.is_set)
+
+    run(scene())
+
+
+def test_an_endless_body_is_cut_at_the_cap_and_the_connection_closed(run: Run) -> None:
+    async def scene() -> None:
+        script = flooding(b"HTTP/1.1 200 OK\r\n\r\n", b"y" * 65536)
+        async with listening(script) as peer, transport(body_cap=1000) as client:
+            answer = await client.post(peer.target(), b"", b"{}", timeout=LONG)
+            assert (answer.status, answer.body, answer.truncated) == (200, b"y" * 1000, True)
+            await settled(peer.ended.is_set)
+
+    run(scene())
+
+
+@pytest.mark.parametrize(("size", "truncated"), [(999, False), (1000, False), (1001, True)])
+def test_the_cap_is_exact(run: Run, size: int, truncated: bool) -> None:
+    async def scene() -> None:
+        wire = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (size, b"y" * size)
+        script = answering(wire, then="repeat")
+        async with listening(script) as peer, transport(body_cap=1000) as client:
+            for _ in range(2):
+                answer = await client.post(peer.target(), b"", b"{}", timeout=LONG)
+                assert (len(answer.body), answer.truncated) == (min(size, 1000), truncated)
+            assert peer.connections == (2 if truncated else 1)
+
+    run(scene())
+
+
+def test_a_compressed_body_stays_compressed(run: Run) -> None:
+    async def scene() -> None:
+        bomb = gzip.compress(bytes(30_000_000))
+        wire = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b"
+        script = answering(wire % (len(bomb), bomb))
+        async with listening(script) as peer, transport() as client:
+            answer = await client.post(peer.target(), b"", b"{}", timeout=LONG)
+            assert (answer.body, answer.truncated) == (bomb[: 16 * 1024], True)
+
+    run(scene())
+
+
+def test_an_answer_before_the_request_was_read_counts_and_ends_the_connection(run: Run) -> None:
+    async def script(peer: Peer, reader: Reader, writer: Writer) -> None:
+        await reader.readexactly(1)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # typeshed: WriteTransport
+        writer.write(b"HTTP/1.1 413 Big\r\nContent-Length: 0\r\n\r\n")
+        await asyncio.sleep(LONG)
+
+    async def scene() -> None:
+        async with listening(script) as peer, transport() as client:
+            answer = await client.post(peer.target(), b"", bytes(20_000_000), timeout=LONG)
+            assert answer.status == 413
+            await settled(lambda: client.connections == 0)
+
+    run(scene())

@@ -1,0 +1,127 @@
+"""`config.example.toml` is what a person reads about the defaults; it must not lie."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.config.load import SECTIONS, kinds_of, load
+from gateway.config.settings import (
+    PROFILES,
+    AdminSettings,
+    EgressSettings,
+    ServerSettings,
+    Settings,
+    SourceSettings,
+    StoreSettings,
+    SubscriptionSettings,
+)
+from gateway.config.values import show_duration, show_rate
+from gateway.providers.registry import provider_class, provider_names
+from gateway.signing import generate_secret
+
+EXAMPLE = Path(__file__).parent.parent / "config.example.toml"
+STRUCTS: dict[str, type[msgspec.Struct]] = {
+    "server": ServerSettings,
+    "admin": AdminSettings,
+    "store": StoreSettings,
+    "egress": EgressSettings,
+}
+# Keys that have no default, and those whose default is that nothing is set.
+WITHOUT_DEFAULT = {"provider", "secrets", "url"}
+UNSET = {"livemode", "currency"}
+
+
+def text() -> str:
+    return EXAMPLE.read_text(encoding="utf-8")
+
+
+def uncommented() -> str:
+    """The file with its examples in use, as its head tells a person to do."""
+    return re.sub(r"^#(?=[^ #\n])", "", text(), flags=re.MULTILINE)
+
+
+def secrets_in(part: str) -> dict[str, str]:
+    return {name: generate_secret() for name in re.findall(r'"\$\{([A-Z_]+)\}"', part)}
+
+
+@pytest.fixture
+def used(tmp_path: Path) -> Settings:
+    """The settings of the example in use."""
+    path = tmp_path / "gateway.toml"
+    path.write_text(uncommented(), encoding="utf-8")
+    return load(path, secrets_in(uncommented()))
+
+
+def test_as_it_is_it_says_the_defaults() -> None:
+    assert load(EXAMPLE, {}) == Settings()
+
+
+@pytest.mark.parametrize("section", STRUCTS)
+def test_names_every_key_of_a_section(section: str) -> None:
+    """In use, not commented out, so that the test above compares them."""
+    assert list(tomllib.loads(text())[section]) == list(kinds_of(STRUCTS[section]))
+
+
+def test_names_every_section() -> None:
+    assert set(tomllib.loads(uncommented())) == set(SECTIONS)
+
+
+def test_names_every_key_of_sources_and_subscriptions() -> None:
+    document = tomllib.loads(uncommented())
+    by_provider = {table["provider"]: table for table in document["sources"].values()}
+    assert set(by_provider) == {"printstudio", "stripe"} <= set(provider_names())
+    for provider, table in by_provider.items():
+        assert set(kinds_of(provider_class(provider).Options)) <= set(table), provider
+    common = set(kinds_of(SourceSettings)) - {"options"}
+    assert common <= set(by_provider["stripe"])
+    (subscription,) = document["subscriptions"].values()
+    assert set(subscription) == set(kinds_of(SubscriptionSettings))
+
+
+def test_examples_load_without_warning(used: Settings) -> None:
+    assert list(used.sources) == ["stripe-live", "shop"]
+    assert list(used.subscriptions) == ["fulfilment"]
+    assert used.warnings == ()
+
+
+def test_examples_say_the_defaults(used: Settings) -> None:
+    """Every key but those that have none, and those that are unset by default."""
+    for table in (*used.sources.values(), *used.subscriptions.values()):
+        compare(table)
+    for source in used.sources.values():
+        assert source.options != provider_class(source.provider).Options()
+        compare(source.options)
+
+
+def compare(table: msgspec.Struct) -> None:
+    for field in msgspec.structs.fields(type(table)):
+        if field.name not in WITHOUT_DEFAULT | UNSET | {"options"}:
+            assert getattr(table, field.name) == field.default, field.name
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_says_what_a_profile_sets(name: Any) -> None:
+    profile = PROFILES[name]
+    row = (
+        rf'#   {name} +mode "{profile.mode}" +timeout "{show_duration(profile.timeout)}"'
+        rf' +slots {profile.slots} +rate "{show_rate(profile.rate)}"\n'
+    )
+    assert re.search(row, text())
+
+
+def test_every_key_is_explained() -> None:
+    """A comment stands before the first of each group of keys."""
+    for block in re.split(r"\n\n+", text()):
+        lines = block.splitlines()
+        assert lines[0].startswith("#"), block
+
+
+def test_is_plain() -> None:
+    """ASCII, no tabs, no trailing blanks: it is copied by hand and by tools."""
+    assert text().isascii()
+    assert not re.search(r"\t|[ ]$", text(), flags=re.MULTILINE)
+    assert max(map(len, text().splitlines())) <= 120

@@ -1,0 +1,164 @@
+"""A server in a thread, the application behind it, and a client of bare sockets."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import uvloop
+from starlette.types import Message, Receive, Scope, Send
+
+from gateway.models import Duration
+from gateway.web.limits import Limits
+from gateway.web.server import bind, make_server
+
+LIMITS = Limits(
+    head_timeout=Duration(300),
+    body_timeout=Duration(400),
+    idle_timeout=Duration(600),
+    write_timeout=Duration(500),
+    linger_timeout=Duration(500),
+)
+HEAD = b"POST /echo HTTP/1.1\r\nHost: a.example\r\n"
+GET = b"GET /echo HTTP/1.1\r\nHost: a.example\r\n\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+CAP = 1 << 20
+
+
+class App:
+    """Echoes; keeps what it was told: a whole body, or a disconnect."""
+
+    def __init__(self) -> None:
+        self.whole: list[bytes] = []
+        self.disconnects = 0
+        self.requests = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.requests += 1
+        if scope["path"] == "/early":
+            await self.answer(send, 413, b"early")
+            return
+        if scope["path"] == "/slow":
+            await asyncio.sleep(0.2)
+        if scope["path"] == "/large":
+            await self.answer(send, 200, b"x" * (32 << 20))
+            return
+        body = b""
+        while True:
+            message: Message = await receive()
+            if message["type"] == "http.disconnect":
+                self.disconnects += 1
+                return
+            body += message["body"]
+            if len(body) > CAP:
+                await self.answer(send, 413, b"over the cap")
+                return
+            if not message["more_body"]:
+                break
+        self.whole.append(body)
+        names = b",".join(name for name, _ in scope["headers"])
+        await self.answer(send, 200, scope["query_string"] + b"|" + body + b"|" + names)
+
+    async def answer(self, send: Send, status: int, body: bytes) -> None:
+        headers = [(b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+class Listener:
+    """A server in a thread of its own."""
+
+    def __init__(self, limits: Limits, sock: socket.socket) -> None:
+        self.app = App()
+        self.address = sock.getsockname()
+        self.family = sock.family
+        self.server = make_server(self.app, limits=limits, sock=sock)
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            self.loop = runner.get_loop()
+            runner.run(self.server.serve())
+
+    def connect(self) -> socket.socket:
+        sock = socket.socket(self.family, socket.SOCK_STREAM)
+        sock.settimeout(10)
+        sock.connect(self.address)
+        return sock
+
+    def stop(self, grace: int = 2_000) -> None:
+        wait_for(lambda: self.server.started)
+        self.loop.call_soon_threadsafe(self.server.stop, Duration(grace))
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+
+
+def wait_for(done: Callable[[], bool], seconds: float = 5) -> None:
+    limit = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < limit, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def listening(limits: Limits = LIMITS) -> Iterator[Listener]:
+    listener = Listener(limits, bind("127.0.0.1", 0, path="server"))
+    try:
+        yield listener
+    finally:
+        if listener.thread.is_alive():
+            listener.stop(0)
+
+
+def read_all(sock: socket.socket) -> bytes:
+    """Everything until the server closes; a reset ends it too."""
+    data = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := sock.recv(65536):
+            data += piece
+    return data
+
+
+def ask(listener: Listener, *parts: bytes, pause: float = 0) -> bytes:
+    """Send and read until the server closes; what it no longer takes is not sent."""
+    with listener.connect() as sock:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for part in parts:
+                sock.sendall(part)
+                time.sleep(pause)
+        return read_all(sock)
+
+
+def answers(data: bytes) -> list[tuple[int, bytes]]:
+    """Status and body of every response in order; each must be complete."""
+    found = []
+    while data:
+        head, _, data = data.partition(b"\r\n\r\n")
+        lines = head.split(b"\r\n")
+        fields = dict(line.lower().split(b": ", 1) for line in lines[1:])
+        size = int(fields[b"content-length"])
+        assert len(data) >= size
+        found.append((int(lines[0].split()[1]), data[:size]))
+        data = data[size:]
+    return found
+
+
+def good(listener: Listener, body: bytes = b"ok") -> bool:
+    request = HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    [(status, echoed)] = answers(ask(listener, request))
+    return status == 200 and body in echoed
+
+
+def refused(data: bytes, status: int) -> None:
+    [(found, body)] = answers(data)
+    assert found == status
+    head = data.partition(b"\r\n\r\n")[0].lower()
+    assert b"\r\nconnection: close" in head
+    assert b"\r\ncontent-type: application/problem+json" in head
+    problem = json.loads(body)
+    assert set(problem) == {"type", "title", "status", "detail"}
+    assert (problem["type"], problem["status"]) == ("about:blank", status)
