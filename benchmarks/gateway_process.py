@@ -78,13 +78,24 @@ class Gateway:
             yield process, time.monotonic() - begun
 
     def pending(self) -> int:
-        """Deliveries that have not ended, read from the file of the running gateway."""
+        """Deliveries that have not ended."""
+        with self._reading() as connection:
+            count: int = connection.execute(_PENDING).fetchone()[0]
+            return count
+
+    def rows(self) -> dict[str, int]:
+        """Rows by table, of those that an event writes into."""
+        with self._reading() as connection:
+            return store.count_rows(connection)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """The file of the running gateway, as any reader sees it."""
         with contextlib.closing(
             sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)
         ) as connection:
             connection.execute("PRAGMA query_only = ON")
-            count: int = connection.execute(_PENDING).fetchone()[0]
-            return count
+            yield connection
 
     def _ready(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self._admin, timeout=2)
@@ -94,4 +105,4 @@ class Gateway:
         return False
 
 
-_PENDING = "SELECT count(*) FROM deliveries WHERE state IN ('pending', 'leased')"
+_PENDING = "SELECT count(*) FROM deliveries WHERE state < 2"  # pending, or leased

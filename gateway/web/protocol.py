@@ -8,6 +8,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
 import httptools
@@ -27,7 +28,7 @@ _BETWEEN, _HEAD, _BODY = range(3)
 
 
 def _abandon(cycle: RequestResponseCycle) -> None:
-    """Tell the application that its client is gone, and take no more of its answer."""
+    """Tell the application that its client is gone; the rest of its answer is dropped."""
     cycle.disconnected = True
     cycle.message_event.set()
 
@@ -48,14 +49,6 @@ class _Wire:
         self.write = transport.write
         self.is_closing = transport.is_closing
         self.close = close
-
-
-class _BodyOnly:
-    """Parser callbacks for the body of a request whose head was read by another parser."""
-
-    def __init__(self, protocol: "GuardedProtocol") -> None:
-        self.on_body = protocol.on_body
-        self.on_message_complete = protocol.on_message_complete
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -235,11 +228,6 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             self._linger()
 
-    def _drop(self, size: int) -> None:
-        self._spare -= size
-        if self._spare < 0:
-            self.cut()
-
     # Refusals
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -277,7 +265,9 @@ class GuardedProtocol(HttpToolsProtocol):
         """Parse what arrived; every way out is a request, a refusal or silence."""
         size = len(data)
         if self._ending or self._refusal is not None:
-            self._drop(size)
+            self._spare -= size
+            if self._spare < 0:
+                self.cut()
             return
         self._size = size
         self._foreign = size if self._phase != _BETWEEN else 0
@@ -315,7 +305,9 @@ class GuardedProtocol(HttpToolsProtocol):
             rest = data[upgrade.args[0] :]
             if self._skipped:
                 self._skipped = False
-                self.parser = httptools.HttpRequestParser(_BodyOnly(self))
+                callbacks = ("on_body", "on_message_complete")
+                body_only = SimpleNamespace(**{name: getattr(self, name) for name in callbacks})
+                self.parser = httptools.HttpRequestParser(body_only)
                 head = b"POST / HTTP/1.1\r\nconnection: close\r\n%s\r\n\r\n" % self._framing
                 self.parser.feed_data(head)
             if rest:
@@ -373,30 +365,31 @@ class GuardedProtocol(HttpToolsProtocol):
             raise _Refused(refusal)
         self._known_host = value
 
-    def _check_head(self) -> None:
+    def _check_size(self) -> None:
         if self._head > 0 or self._size > self.limits.head_size:
             lengths = sum(len(name) + len(value) + 4 for name, value in self.headers)
             if len(self.url) + lengths > self.limits.head_size:
                 raise _Refused(Refusal.LARGE_HEAD)
         if len(self.headers) > self.limits.headers:
             raise _Refused(Refusal.MANY_HEADERS)
-        if not self.url.startswith(b"/") or b"#" in self.url or not self.url.isascii():
-            raise _Refused(Refusal.TARGET)
-        if self.parser.get_method() == b"CONNECT":
+
+    def _check_head(self) -> None:
+        path = self.url.startswith(b"/") and b"#" not in self.url and self.url.isascii()
+        if not path or self.parser.get_method() == b"CONNECT":
             raise _Refused(Refusal.TARGET)
         if not self._host:
             raise _Refused(Refusal.HOST)
         version = self.parser.get_http_version()
-        if version != "1.1":
-            if version != "1.0":
-                raise _Refused(Refusal.VERSION)
-            if self._framing.startswith(b"t"):
-                raise _Refused(Refusal.CODING)
+        if version not in {"1.1", "1.0"}:
+            raise _Refused(Refusal.VERSION)
+        if version == "1.0" and self._framing.startswith(b"t"):
+            raise _Refused(Refusal.CODING)
         if len(self.pipeline) >= self.limits.pipelined:
             raise _Refused(Refusal.PIPELINE)
 
     def on_headers_complete(self) -> None:
         """The head is whole: hand the request to the application, or queue it."""
+        self._check_size()
         self._check_head()
         super().on_headers_complete()
         cycle = self.cycle

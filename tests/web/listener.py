@@ -87,7 +87,11 @@ class Listener:
     def connect(self) -> socket.socket:
         sock = socket.socket(self.family, socket.SOCK_STREAM)
         sock.settimeout(10)
-        sock.connect(self.address)
+        try:
+            sock.connect(self.address)
+        except OSError:
+            sock.close()
+            raise
         return sock
 
     def stop(self, grace: int = 2_000) -> None:
