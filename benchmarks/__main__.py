@@ -52,7 +52,17 @@ def _measure(only: Sequence[str], *, quick: bool, progress: Console) -> Results:
         run("whole", whole.measure)
         run("latency", latency.measure)
         run("memory", memory.measure)
+    _same_rows(results)
     return results
+
+
+def _same_rows(results: Results) -> None:
+    """The store part must write what the gateway writes, or the efficiency means nothing."""
+    if results.parts and results.whole and results.parts.rows != results.whole.rows:
+        raise BenchmarkError(
+            "children/store.py no longer writes the rows that the gateway writes an event: "
+            f"{results.parts.rows} instead of {results.whole.rows}"
+        )
 
 
 def _sections(text: str) -> list[str]:

@@ -1,6 +1,5 @@
 """The real gateway under test: `gateway serve` with one Stripe source, in a folder of its own."""
 
-import base64
 import contextlib
 import http.client
 import sqlite3
@@ -11,8 +10,8 @@ from pathlib import Path
 from benchmarks import traffic
 from benchmarks.processes import Process, free_port
 
-KEY = base64.b64encode(b"the benchmark's subscription key").decode()
 DATABASE = "gateway.db"
+TABLES = ("callbacks", "orders", "links", "events", "deliveries", "attempts")
 
 _CONFIG = """
 [server]
@@ -56,7 +55,7 @@ class Gateway:
             secret=traffic.SECRET,
         )
         subscriptions = [
-            _SUBSCRIPTION.format(number=number, url=url, key=KEY)
+            _SUBSCRIPTION.format(number=number, url=url, key=traffic.KEY)
             for number, url in enumerate(targets)
         ]
         self._config = folder / "gateway.toml"
@@ -86,7 +85,7 @@ class Gateway:
     def rows(self) -> dict[str, int]:
         """Rows by table, of those that an event writes into."""
         with self._reading() as connection:
-            return store.count_rows(connection)
+            return count_rows(connection)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -106,3 +105,10 @@ class Gateway:
 
 
 _PENDING = "SELECT count(*) FROM deliveries WHERE state < 2"  # pending, or leased
+
+
+def count_rows(connection: sqlite3.Connection) -> dict[str, int]:
+    """The rows of each table that an event writes into."""
+    return {
+        table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in TABLES
+    }

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks import traffic
 from benchmarks.children import load, sink
-from benchmarks.gateway_process import KEY, Gateway
+from benchmarks.gateway_process import Gateway
 from benchmarks.processes import BenchmarkError, Process, child, cpu_seconds, free_port
 from benchmarks.stats import compare
 
@@ -48,7 +49,7 @@ def bench(folder: Path) -> Iterator[Bench]:
     port = free_port()
     gateway = Gateway(folder, targets=[f"http://127.0.0.1:{port}/webhook-events"])
     with (
-        child("sink", sink.Params(port=port, key=KEY), folder=folder) as receiver,
+        child("sink", sink.Params(port=port, key=traffic.KEY), folder=folder) as receiver,
         gateway.serve() as (process, _),
     ):
         receiver.answer(within=20)

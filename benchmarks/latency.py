@@ -9,9 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import harness
+from benchmarks import harness, traffic
 from benchmarks.children import compute, deliver, receive, sink, store
-from benchmarks.gateway_process import KEY
 from benchmarks.processes import child, free_port, wait_for_port
 from benchmarks.settings import Settings
 from benchmarks.stats import Quantiles, lags, quantiles
@@ -98,7 +97,7 @@ def one_deliver(folder: Path, settings: Settings) -> float:
         connections=1,
         pause=1 / settings.rate,
     )
-    with child("sink", sink.Params(port=port, key=KEY), folder=folder) as receiver:
+    with child("sink", sink.Params(port=port, key=traffic.KEY), folder=folder) as receiver:
         receiver.answer(within=20)
         with child("deliver", params, folder=folder) as process:
             latency: float = process.answer(within=120)["latency"]

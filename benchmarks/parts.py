@@ -5,12 +5,11 @@ from typing import Any
 
 import msgspec
 
-from benchmarks import harness
+from benchmarks import harness, traffic
 from benchmarks.children import compute, deliver, receive, sink, store
-from benchmarks.gateway_process import KEY
 from benchmarks.processes import child, cpu_seconds, free_port, wait_for_port
 from benchmarks.settings import Settings
-from benchmarks.stats import per_event
+from benchmarks.stats import per_event, per_row
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,32 +19,31 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     store: float
     compute: float
     deliver: float
+    rows: dict[str, float]  # an event, by table
 
-    @property
-    def sum(self) -> float:
-        """What one event costs at least."""
-        return self.receive + self.store + self.compute + self.deliver
+    def costs(self) -> dict[str, float]:
+        """The four by name."""
+        return {
+            "receive": self.receive,
+            "store": self.store,
+            "compute": self.compute,
+            "deliver": self.deliver,
+        }
 
 
 def measure(folder: Path, settings: Settings) -> Parts:
     """One part after the other."""
+    stored, rows = _store(folder, settings)
     return Parts(
         receive=_receive(folder, settings),
-        store=_alone(
-            "store",
-            store.Params(
-                database=str(folder / "store.db"),
-                events=settings.part_events,
-                rounds=settings.part_rounds,
-            ),
-            folder=folder,
-        ),
+        store=stored,
         compute=_alone(
             "compute",
             compute.Params(events=settings.part_events, rounds=settings.part_rounds),
             folder=folder,
         ),
         deliver=_deliver(folder, settings),
+        rows=rows,
     )
 
 
@@ -63,6 +61,18 @@ def _receive(folder: Path, settings: Settings) -> float:
     return per_event(spent[1:], settings.part_events)
 
 
+def _store(folder: Path, settings: Settings) -> tuple[float, dict[str, float]]:
+    """The CPU, and what was written."""
+    params = store.Params(
+        database=str(folder / "store.db"),
+        events=settings.part_events,
+        rounds=settings.part_rounds,
+    )
+    with child("store", params, folder=folder) as process:
+        found = process.answer(within=300)
+    return per_event(found["cpu"], params.events), per_row(found["rows"])
+
+
 def _deliver(folder: Path, settings: Settings) -> float:
     port = free_port()
     params = deliver.Params(
@@ -71,7 +81,7 @@ def _deliver(folder: Path, settings: Settings) -> float:
         events=settings.part_events,
         rounds=settings.part_rounds,
     )
-    with child("sink", sink.Params(port=port, key=KEY), folder=folder) as receiver:
+    with child("sink", sink.Params(port=port, key=traffic.KEY), folder=folder) as receiver:
         receiver.answer(within=20)
         return _alone("deliver", params, folder=folder)
 

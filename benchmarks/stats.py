@@ -72,6 +72,11 @@ def per_event(seconds: Iterable[float], events: int) -> float:
     return statistics.median(seconds) / events * 1e6
 
 
+def per_row(rows: Mapping[str, int]) -> dict[str, float]:
+    """Rows an event by table, from the rows of all tables, one of them `events`."""
+    return {table: count / rows["events"] for table, count in rows.items()}
+
+
 def efficiency(parts: Mapping[str, float], whole: float) -> float:
     """What the parts cost alone over what the whole costs, both an event; 1 is a free composition."""
     return sum(parts.values()) / whole

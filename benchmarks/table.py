@@ -12,7 +12,7 @@ from rich.table import Table
 from benchmarks.latency import Latency
 from benchmarks.memory import Memory
 from benchmarks.parts import Parts
-from benchmarks.stats import Bar, Quantiles
+from benchmarks.stats import Bar, Quantiles, efficiency
 from benchmarks.whole import Whole
 
 EFFICIENCY = 0.5
@@ -35,7 +35,7 @@ class Results(msgspec.Struct, kw_only=True):
         """What was measured of what must be reached (design section 10)."""
         found = []
         if self.parts and self.whole:
-            share = self.parts.sum / self.whole.cpu
+            share = efficiency(self.parts.costs(), self.whole.cpu)
             found.append(Bar(name="efficiency", value=share, limit=EFFICIENCY, at_least=True))
         if self.latency:
             found.append(
@@ -86,11 +86,9 @@ def _machine(results: Results) -> str:
 def _parts(results: Results) -> Iterator[Row]:
     parts = results.parts
     if parts:
-        yield "CPU an event, receive alone", f"{parts.receive:.0f} us", ""
-        yield "CPU an event, store alone", f"{parts.store:.0f} us", ""
-        yield "CPU an event, compute alone", f"{parts.compute:.0f} us", ""
-        yield "CPU an event, deliver alone", f"{parts.deliver:.0f} us", ""
-        yield "sum of the parts", f"{parts.sum:.0f} us", ""
+        for name, cost in parts.costs().items():
+            yield f"CPU an event, {name} alone", f"{cost:.0f} us", ""
+        yield "sum of the parts", f"{sum(parts.costs().values()):.0f} us", ""
 
 
 def _whole(results: Results) -> Iterator[Row]:

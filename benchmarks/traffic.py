@@ -4,10 +4,12 @@ Format: Stripe's snapshot events and `Stripe-Signature` (docs.stripe.com/webhook
 session that is still `unpaid` is one fact, `order.created`, and so one event.
 """
 
+import base64
 import hmac
 
 SOURCE = "stripe-bench"
 SECRET = "whsec_benchmark_of_the_gateway"
+KEY = base64.b64encode(b"the benchmark's subscription key").decode()  # signs the deliveries
 PATH = f"/hooks/{SOURCE}"
 
 _EVENT = (

@@ -7,7 +7,7 @@ import msgspec
 
 from benchmarks.harness import Round, bench, deliver_all
 from benchmarks.settings import Settings
-from benchmarks.stats import Quantiles, per_event, quantiles
+from benchmarks.stats import Quantiles, per_event, per_row, quantiles
 
 
 class Whole(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +19,7 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
     accepted_rate: float
     delivered_rate: float
     accept: Quantiles
+    rows: dict[str, float]  # an event, by table
 
 
 def measure(folder: Path, settings: Settings) -> Whole:
@@ -29,6 +30,7 @@ def measure(folder: Path, settings: Settings) -> Whole:
             deliver_all(work, count=settings.whole_events, senders=settings.senders)
             for _ in range(settings.whole_rounds)
         ]
+        rows = per_row(work.gateway.rows())
     accepts = [
         (done.answered[name] - sent) / 1e6 for done in rounds for name, sent in done.sent.items()
     ]
@@ -41,6 +43,7 @@ def measure(folder: Path, settings: Settings) -> Whole:
             _rate(done, {name: times[0] for name, times in done.arrived.items()}) for done in rounds
         ),
         accept=quantiles(accepts),
+        rows=rows,
     )
 
 

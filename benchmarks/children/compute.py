@@ -12,7 +12,6 @@ import msgspec
 
 from benchmarks import traffic
 from benchmarks.children.deliver import cpu
-from benchmarks.gateway_process import KEY
 from gateway import matching, signing
 from gateway.events import Writer
 from gateway.models import (
@@ -33,7 +32,7 @@ from gateway.providers.stripe import Stripe, StripeOptions
 SHOP = "default"
 _TOLERANCE = Duration(300_000)
 _SECRETS = (traffic.SECRET.encode(),)
-_SIGNING_KEY = base64.b64decode(KEY)
+_SIGNING_KEY = base64.b64decode(traffic.KEY)
 
 
 class Params(msgspec.Struct, frozen=True):

@@ -3,11 +3,10 @@
 The rows are made beforehand from the gateway's own decisions, and the file is made by its own
 migrations (WAL, synchronous FULL). A transaction also settles the deliveries of the one before it,
 as group commit does. Nothing is looked up: this is the least that these rows can cost.
-`whole.py` holds the number of rows in each table against the gateway's own file.
+`__main__.py` holds the number of rows in each table against the gateway's own file.
 """
 
 import itertools
-import sqlite3
 import statistics
 import sys
 import time
@@ -18,13 +17,12 @@ import msgspec
 
 from benchmarks.children.compute import SHOP, Computer, callbacks
 from benchmarks.children.deliver import cpu
+from benchmarks.gateway_process import count_rows
 from gateway.matching import Match, pack
 from gateway.models import Callback
 from gateway.stores.migrate import migrate
 from gateway.stores.sqlite.keys import digest, key
 from gateway.stores.sqlite.writer import connect
-
-TABLES = ("callbacks", "orders", "links", "events", "deliveries", "attempts")
 
 _CALLBACK = (
     "INSERT INTO callbacks (source, provider, shop, event_id, event_type, dedupe, body_hash,"
@@ -151,16 +149,9 @@ class Store:
         self._connection.executemany(_ATTEMPT, [(row, at, 1.25, b"ok") for row, at in born])
         self._connection.executemany(_SETTLED, [(at, at + 1, row) for row, at in born])
 
-    def counts(self) -> dict[str, int]:
+    def rows(self) -> dict[str, int]:
         """Rows by table."""
         return count_rows(self._connection)
-
-
-def count_rows(connection: sqlite3.Connection) -> dict[str, int]:
-    """The rows of each table that an event writes into."""
-    return {
-        table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in TABLES
-    }
 
 
 def measure(params: Params) -> dict[str, object]:
@@ -183,7 +174,7 @@ def measure(params: Params) -> dict[str, object]:
     return {
         "cpu": rounds[1:],
         "latency": statistics.median(waits) * 1e3,
-        "rows": store.counts(),
+        "rows": store.rows(),
     }
 
 

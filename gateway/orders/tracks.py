@@ -74,23 +74,20 @@ def _updated(what: str, value: str, at: Millis, *key: str) -> Emission:
 
 def apply(state: OrderState, fact: Fact) -> Applied:
     """Apply one fact to its track, and its details to the order."""
-    known = _amounts(state)
+    known = state.paid_total()
     was_cancelled = _soft_told(state)
     _fill_in(state, fact)
     applied = TRACKS[fact.track](state, fact)
     if was_cancelled and state.proven():
         reopened = _updated("reopened", state.order, fact.at)
         applied = Applied(emissions=(reopened, *applied.emissions))
-    if applied.verdict is Verdict.MERGED and state.seq and known is None:
-        amount = _amounts(state)
+    if applied.verdict is Verdict.MERGED and known is None:
+        # The payment was told without an amount, and this names it. (An order's total that a
+        # later order.created adds is filled in silently: the payment follows, or has told it.)
+        amount = value_of(state.paid_total())
         if amount is not None:
             return _emit(_updated("amount", str(amount), fact.at))
     return applied
-
-
-def _amounts(state: OrderState) -> Decimal | None:
-    """The one amount by which consumers know an order: what was paid, else its total."""
-    return value_of(state.paid_total()) or value_of(state.total)
 
 
 def _soft_told(state: OrderState) -> bool:

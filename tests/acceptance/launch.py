@@ -23,14 +23,16 @@ def synchronous_normal() -> None:
 
 
 def ack_before_commit() -> None:
-    """Whoever waits for a transaction is answered before its COMMIT."""
+    """The sender of a callback is answered before the COMMIT that keeps it."""
     writer.Writer._transact = _transact_late  # type: ignore[method-assign]
 
 
 def _transact_late(self: writer.Writer, batch: writer.Batch, jobs: list[writer.Job]) -> list[Any]:
     batch.connection.execute("BEGIN IMMEDIATE")
     results = [self._run_job(batch, job) for job in jobs]
-    for job, result in zip(jobs, results, strict=True):
+    # Callbacks are the isolated jobs; whatever the gateway does for itself goes on as always.
+    early = [(job, result) for job, result in zip(jobs, results, strict=True) if job.isolated]
+    for job, result in early:
         job.future.get_loop().call_soon_threadsafe(_resolve, job.future, result)
     time.sleep(COMMIT_DELAY)
     batch.connection.execute("COMMIT")
