@@ -40,6 +40,17 @@ class Desk:
         free = self.subscription.slots - self.busy - self.reserved
         return max(0, min(free, self._rate_room(now)))
 
+    def behind(self, now: Millis) -> bool:
+        """Whether something is due that nobody has claimed: new deliveries line up behind it."""
+        return self.next_due is not None and self.next_due <= now
+
+    def expect(self, due: Millis | None) -> bool:
+        """Note that something will be due; whether that is sooner than what was known."""
+        if due is None or (self.next_due is not None and self.next_due <= due):
+            return False
+        self.next_due = due
+        return True
+
     def reserve(self, count: int) -> None:
         """Set room aside for deliveries that are being claimed or born."""
         self.reserved += count

@@ -66,7 +66,7 @@ class Dispatcher:
             return {}
         now, room = self._clock(), {}
         for number, desk in self._desks.items():
-            count = desk.room(now)
+            count = 0 if desk.behind(now) else desk.room(now)
             if count:
                 desk.reserve(count)
                 room[number] = count
@@ -80,8 +80,7 @@ class Dispatcher:
             self._desks[number].give_back(count)
         for number, due in waiting.items():
             desk = self._desks.get(number)
-            if desk is not None and (desk.next_due is None or due < desk.next_due):
-                desk.next_due = due
+            if desk is not None and desk.expect(due):
                 self._wake.set()
         for delivery in born:
             self._start(delivery)
@@ -112,17 +111,19 @@ class Dispatcher:
         wanted = {
             number: desk.room(now)
             for number, desk in self._desks.items()
-            if desk.next_due is not None and desk.next_due <= now and desk.room(now)
+            if desk.behind(now) and desk.room(now)
         }
         if not wanted or len(self._outcomes) > UNSETTLED:
             return
         for number, count in wanted.items():
             self._desks[number].reserve(count)
+            self._desks[number].next_due = None  # what is written from now on says so itself
         try:
             claimed = await self._queue.claim(wanted, now)
         except Unavailable as error:
             for number, count in wanted.items():
                 self._desks[number].give_back(count)
+                self._desks[number].expect(now)
             logger.warning("cannot claim deliveries: %s", error)
             await asyncio.sleep(STORE_PAUSE)
             return
@@ -131,7 +132,7 @@ class Dispatcher:
             self._start(delivery)
         for number, count in wanted.items():
             self._desks[number].give_back(count)
-            self._desks[number].next_due = claimed.next_due[number]
+            self._desks[number].expect(claimed.next_due[number])
 
     def _start(self, delivery: Delivery) -> None:
         desk = self._desks[delivery.subscription]

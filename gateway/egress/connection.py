@@ -288,8 +288,6 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         waiter, self._waiter = self._waiter, None
-        if not self._keep_alive:
-            self.abort()
         if waiter is None or waiter.done():
             return
         answer = Answer(

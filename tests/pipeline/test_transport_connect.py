@@ -95,8 +95,9 @@ def test_a_rebinding_name_is_judged_at_every_connection(run: Run) -> None:
         goodbye = OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n")
         resolve, asked = resolver(["127.0.0.2"], ["127.0.0.1"])
         async with AsyncExitStack() as stack:
-            peer = await stack.enter_async_context(listening(answering(goodbye), host="127.0.0.2"))
-            tripwire = await stack.enter_async_context(listening(answering(OK), port=peer.port))
+            tripwire = await stack.enter_async_context(listening(answering(OK)))
+            twin = listening(answering(goodbye), host="127.0.0.2", port=tripwire.port)
+            peer = await stack.enter_async_context(twin)
             rules = Rules(["127.0.0.2:*"])
             client = await stack.enter_async_context(transport(rules=rules, resolve=resolve))
             target = peer.target(host="shop.example")
@@ -125,8 +126,9 @@ def test_one_forbidden_address_refuses_the_whole_answer(run: Run, answer: list[s
     async def scene() -> None:
         resolve, _ = resolver(answer)
         async with AsyncExitStack() as stack:
-            peer = await stack.enter_async_context(listening(answering(OK), host="127.0.0.2"))
-            tripwire = await stack.enter_async_context(listening(answering(OK), port=peer.port))
+            tripwire = await stack.enter_async_context(listening(answering(OK)))
+            twin = listening(answering(OK), host="127.0.0.2", port=tripwire.port)
+            peer = await stack.enter_async_context(twin)
             rules = Rules(["127.0.0.2:*"])
             client = await stack.enter_async_context(transport(rules=rules, resolve=resolve))
             failed = await fails(client, peer.target(host="shop.example"))

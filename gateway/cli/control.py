@@ -1,0 +1,136 @@
+"""The commands that change something: through the control socket of the gateway that runs, and on
+the store itself, under its lock, when none does.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+import msgspec
+
+from gateway.cli.look import require_file
+from gateway.cli.serve import socket_path
+from gateway.config.settings import Settings
+from gateway.config.values import NAME
+from gateway.errors import Conflict, GatewayError, NotFound, Unavailable
+from gateway.runtime import Gateway, build
+from gateway.stores.registry import database_path, make_records
+from gateway.web.server import unix_address
+
+PATIENCE = 15.0  # seconds; a busy gateway still commits many times within it
+LATER = "; nothing is sent before `gateway serve` runs"
+
+_DELIVERY = re.compile(r"(?:dl_)?[0-9]{1,18}")
+_ERRORS: Mapping[int, type[GatewayError]] = {404: NotFound, 409: Conflict, 503: Unavailable}
+
+Answer = Mapping[str, Any]
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """What was answered; `live` says that a running gateway did it."""
+
+    answer: Answer
+    live: bool
+
+
+def replay(settings: Settings, delivery: str) -> str:
+    """Send a delivery again; what was done, as a sentence. `NotFound`, `Conflict`, `StartupError`."""
+    if _DELIVERY.fullmatch(delivery) is None:
+        raise NotFound(f"there is no delivery {delivery}")
+    path = f"/v1/deliveries/{delivery}/replay"
+    done = _act(settings, path, lambda gateway: gateway.replay(delivery))
+    made, replayed = done.answer["delivery"], done.answer["replays"]
+    after = "" if done.live else LATER
+    if made == replayed:
+        return f"{made} had not ended: its next attempt is due now{after}."
+    return f"{replayed} had ended: its event is due again as {made}{after}."
+
+
+def resume(settings: Settings, name: str) -> str:
+    """Make a paused or gone subscription active; what was done, as a sentence. `NotFound`."""
+    done = _subscription(settings, name, "resume", lambda gateway: gateway.resume(name))
+    return f"Subscription {name} is active: what waits for it is due{'' if done.live else LATER}."
+
+
+def pause(settings: Settings, name: str) -> str:
+    """Hold a subscription's deliveries; what was done, as a sentence. `NotFound`."""
+    _subscription(settings, name, "pause", lambda gateway: gateway.pause(name))
+    return (
+        f"Subscription {name} is paused: its deliveries are kept until"
+        f" `gateway subscriptions resume {name}`."
+    )
+
+
+def _subscription(
+    settings: Settings,
+    name: str,
+    verb: str,
+    act: Callable[[Gateway], Awaitable[dict[str, object]]],
+) -> Done:
+    if NAME.fullmatch(name) is None:
+        raise NotFound(f"there is no subscription {name}")
+    return _act(settings, f"/v1/subscriptions/{quote(name, safe='')}/{verb}", act)
+
+
+def _act(
+    settings: Settings, path: str, act: Callable[[Gateway], Awaitable[dict[str, object]]]
+) -> Done:
+    """Ask the running gateway to; without one, do it here."""
+    require_file(database_path(settings.store.url))
+    answer = _ask(settings, path)
+    if answer is not None:
+        return Done(answer=answer, live=True)
+    return Done(answer=asyncio.run(_directly(settings, act)), live=False)
+
+
+def _ask(settings: Settings, path: str) -> Answer | None:
+    """The answer of the running gateway; None when nothing listens.
+
+    A gateway that runs and cannot be reached is not overlooked: the lock that follows refuses.
+    """
+    with unix_address(socket_path(settings)) as address:
+        # Without the environment: its proxies are not meant for a socket of one's own.
+        transport = httpx2.HTTPTransport(uds=address, trust_env=False)
+        with httpx2.Client(transport=transport, trust_env=False, timeout=PATIENCE) as client:
+            try:
+                response = client.post(f"http://gateway{path}")
+            except (httpx2.ConnectError, httpx2.ConnectTimeout):
+                return None
+            except httpx2.TransportError as error:
+                reason = str(error) or type(error).__name__
+                raise Unavailable(
+                    f"the gateway took the request and gave no answer ({reason}):"
+                    " look whether it was done, then try again"
+                ) from None
+    return _judged(response)
+
+
+def _judged(response: httpx2.Response) -> Answer:
+    """The body of a success; a problem (RFC 9457) becomes the error that it was made from."""
+    try:
+        answer = msgspec.json.decode(response.content, type=dict[str, Any])
+    except msgspec.DecodeError:
+        answer = {}
+    if response.is_success and answer:
+        return answer
+    detail = str(answer.get("detail") or f"the gateway answered {response.status_code}")
+    raise _ERRORS.get(response.status_code, GatewayError)(detail)
+
+
+async def _directly(
+    settings: Settings, act: Callable[[Gateway], Awaitable[dict[str, object]]]
+) -> Answer:
+    """Do it on the store, as its owner; `StartupError` when it has one, or is not ours."""
+    async with make_records(settings.store.url):
+        pass  # a missing or foreign file is refused before a lock is made beside it
+    failed: list[str] = []
+    gateway = build(settings, on_fatal=failed.append)
+    gateway.store.open()
+    try:
+        await gateway.store.start()
+        return await act(gateway)
+    finally:
+        await gateway.store.close()

@@ -1,0 +1,326 @@
+"""From what the store shows to text for a person, or JSON for a script.
+
+Ids, types and answers were written by others. Nothing of them reaches a terminal but printable
+characters, and no markup of theirs is read.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, tzinfo
+from io import StringIO
+
+import msgspec
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gateway.models import Millis
+from gateway.stores.base import (
+    AttemptRow,
+    CallbackRow,
+    DeliveryRow,
+    EventRow,
+    Story,
+    UnlinkedRow,
+)
+
+GAP = 2  # blanks between two columns
+NARROWEST = 14  # to how few places a column of words may be folded on a terminal
+HEAD = 80  # characters of an answer that a table shows; --json has all that was kept
+
+STYLES = {
+    "event": "green",
+    "delivered": "green",
+    "matched": "green",
+    "active": "green",
+    "pending": "yellow",
+    "leased": "yellow",
+    "unlinked": "yellow",
+    "paused": "yellow",
+    "quarantined": "red",
+    "dead": "red",
+    "gone": "red",
+}
+"""The words that have a colour on a terminal."""
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column; `whole` ones hold ids and times, and are never folded."""
+
+    title: str
+    whole: bool = True
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """A table that is not yet drawn; its cells are raw text."""
+
+    title: str = ""
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str]]
+
+
+def clean(text: str) -> str:
+    r"""The text on one line with everything unprintable spelled out: `\x1b`, `\n`, `\u202e`.
+
+    That covers C0 and C1 controls, format characters (bidirectional overrides too), surrogates,
+    separators other than the blank, and what Unicode has not assigned.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
+    )
+
+
+def local(at: Millis, zone: tzinfo | None = None) -> str:
+    """A time in the zone of this machine, or in `zone`: `2026-08-01T12:00:05+02:00`."""
+    moment = datetime.fromtimestamp(at / 1000, UTC)
+    return moment.astimezone(zone).isoformat(timespec="seconds")
+
+
+def shortened(text: str, length: int = HEAD) -> str:
+    """The beginning of a text, with a mark where something was left out."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def to_json(rows: Sequence[msgspec.Struct]) -> str:
+    """One JSON list of the rows; times are milliseconds since 1970 UTC.
+
+    It is ASCII without DEL, so that it may be printed to a terminal too.
+    """
+    return json.dumps(msgspec.to_builtins(rows), indent=2).replace("\x7f", "\\u007f")
+
+
+def drawn(view: View, *, width: int | None) -> str:
+    """The view as lines. `width` is that of a terminal; without one nothing is folded or coloured.
+
+    A terminal that is too narrow for the ids gets lines that are longer than it.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    needed = 0
+    for index, column in enumerate(view.columns):
+        least = _least(view, index, fold=width is not None and not column.whole)
+        needed += least + GAP
+        table.add_column(column.title, min_width=least, overflow="fold")
+    for row in view.rows:
+        table.add_row(*(Text(clean(cell), style=STYLES.get(cell, "")) for cell in row))
+    console = Console(
+        file=StringIO(),
+        width=max(width or 0, needed),
+        force_terminal=width is not None,
+        color_system="standard" if width is not None else None,
+        legacy_windows=False,
+    )
+    with console.capture() as captured:
+        if view.title:
+            console.print(Text(clean(view.title), style="bold"))
+        console.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n"))
+
+
+def _least(view: View, index: int, *, fold: bool) -> int:
+    """How many places a column must have."""
+    title = cell_len(view.columns[index].title)
+    widest = max((cell_len(clean(row[index])) for row in view.rows), default=0)
+    return max(title, min(widest, NARROWEST) if fold else widest)
+
+
+def events_view(events: Sequence[EventRow]) -> View:
+    """Events, and whom each one was for."""
+    return View(
+        columns=[
+            *(Column(title) for title in ("event", "type", "no.", "shop", "order")),
+            *(Column(title) for title in ("happened", "recorded", "source", "callback")),
+            Column("for", whole=False),
+        ],
+        rows=[
+            (
+                *(event.id, event.type, _maybe(event.seq), event.shop, event.order or ""),
+                *(local(event.time), local(event.recorded), event.source, event.callback or ""),
+                ", ".join(r.subscription for r in event.routing if r.matched) or "nobody",
+            )
+            for event in events
+        ],
+    )
+
+
+def deliveries_view(deliveries: Sequence[DeliveryRow], title: str = "") -> View:
+    """Deliveries with their last attempt."""
+    columns = ("delivery", "subscription", "event", "type", "order", "state", "attempts", "last")
+    return View(
+        title=title,
+        columns=[
+            *(Column(title) for title in (*columns, "due", "ended")),
+            Column("reason", whole=False),
+        ],
+        rows=[
+            (
+                *(row.id, row.subscription, row.event_id, row.type, row.order or "", row.state),
+                *(str(row.attempts), _answer(row.last_status, row.last_failure)),
+                local(row.due) if row.finished_at is None else "",
+                local(row.finished_at) if row.finished_at is not None else "",
+                row.reason or "",
+            )
+            for row in deliveries
+        ],
+    )
+
+
+def unlinked_view(rows: Sequence[UnlinkedRow]) -> View:
+    """Facts that wait for their order."""
+    columns = ("callback", "source", "type", "track", "state", "since", "waits until")
+    return View(
+        columns=[*(Column(title) for title in columns), Column("would be known by")],
+        rows=[
+            (
+                *(row.callback, row.source, row.event_type, row.track, row.state),
+                local(row.since),
+                local(row.deadline) if row.deadline is not None else "it is linked",
+                " ".join(row.links),
+            )
+            for row in rows
+        ],
+    )
+
+
+def quarantine_view(callbacks: Sequence[CallbackRow]) -> View:
+    """Callbacks that could not be read, and why."""
+    columns = ("callback", "received", "source", "provider's id", "bytes")
+    return View(
+        columns=[*(Column(title) for title in columns), Column("reason", whole=False)],
+        rows=[
+            (
+                *(row.id, local(row.received_at), row.source, row.event_id, str(row.size)),
+                row.reason,
+            )
+            for row in callbacks
+        ],
+    )
+
+
+def story_views(story: Story) -> list[View]:
+    """The tables of a story, each oldest first; what did not happen has none."""
+    views = [
+        _callbacks_view(story.callbacks),
+        _facts_view(story.callbacks),
+        msgspec.structs.replace(events_view(story.events), title="Events"),
+        _routing_view(story),
+        deliveries_view(story.deliveries, "Deliveries"),
+        _attempts_view(story),
+    ]
+    return [view for view in views if view.rows]
+
+
+def newest(story: Story) -> str:
+    """The last thing that happened, and what is next, as one line."""
+    happened: list[tuple[Millis, int, str]] = []
+    for callback in story.callbacks:
+        said = callback.event_type or "unreadable"
+        what = f"callback {callback.id} from {callback.source}: {said}, {callback.verdict}"
+        happened.append((callback.received_at, 0, what))
+    for event in story.events:
+        happened.append((event.recorded, 1, f"event {event.id}: {event.type}"))
+    for delivery in story.deliveries:
+        last = story.attempts.get(delivery.id, ())[-1:]
+        for attempt in last:
+            answer = _answer(attempt.status, attempt.failure)
+            what = f"attempt {attempt.number} of {delivery.id} to {delivery.subscription}: {answer}"
+            happened.append((attempt.started_at, 2, what))
+    if not happened:
+        return "Nothing is kept of it any more."
+    at, _, what = max(happened)
+    return f"Newest: {local(at)} {what}{_open(story)}"
+
+
+def _open(story: Story) -> str:
+    """What is still to come."""
+    waiting = [d for d in story.deliveries if d.state in {"pending", "leased"}]
+    if not waiting:
+        return ""
+    first = min(waiting, key=lambda delivery: delivery.due)
+    return f"; unfinished deliveries: {len(waiting)}, {first.id} is due {local(first.due)}"
+
+
+def _callbacks_view(callbacks: Sequence[CallbackRow]) -> View:
+    columns = ("callback", "received", "source", "provider's id", "type", "bytes", "verdict")
+    return View(
+        title="Callbacks",
+        columns=[*(Column(title) for title in columns), Column("reason", whole=False)],
+        rows=[
+            (
+                *(row.id, local(row.received_at), row.source, row.event_id, row.event_type),
+                *(str(row.size), row.verdict, row.reason),
+            )
+            for row in callbacks
+        ],
+    )
+
+
+def _facts_view(callbacks: Sequence[CallbackRow]) -> View:
+    columns = ("callback", "track", "state", "verdict", "events")
+    return View(
+        title="Facts",
+        columns=[*(Column(title) for title in columns), Column("reason", whole=False)],
+        rows=[
+            (
+                *(row.id, note.track, note.state, note.verdict, " ".join(note.events)),
+                note.reason,
+            )
+            for row in callbacks
+            for note in row.notes
+        ],
+    )
+
+
+def _routing_view(story: Story) -> View:
+    made = {(row.event_id, row.subscription): row.id for row in story.deliveries}
+    columns = ("event", "type", "subscription", "verdict", "delivery")
+    return View(
+        title="Subscriptions",
+        columns=[*(Column(title) for title in columns), Column("reason", whole=False)],
+        rows=[
+            (
+                *(event.id, event.type, routing.subscription),
+                "matched" if routing.matched else "not matched",
+                made.get((event.id, routing.subscription), "") if routing.matched else "",
+                "" if routing.matched else routing.reason,
+            )
+            for event in story.events
+            for routing in event.routing
+        ],
+    )
+
+
+def _attempts_view(story: Story) -> View:
+    columns = ("delivery", "no.", "started", "ms", "answer", "address")
+    return View(
+        title="Attempts",
+        columns=[
+            *(Column(title) for title in columns),
+            Column("error", whole=False),
+            Column("body of the answer", whole=False),
+        ],
+        rows=[
+            (delivery, *_attempt(attempt))
+            for delivery, attempts in story.attempts.items()
+            for attempt in attempts
+        ],
+    )
+
+
+def _attempt(row: AttemptRow) -> tuple[str, ...]:
+    return (
+        *(str(row.number), local(row.started_at), f"{row.duration:.1f}"),
+        *(_answer(row.status, row.failure), row.address or ""),
+        *(row.detail if row.failure is not None else "", shortened(row.head)),
+    )
+
+
+def _answer(status: int | None, failure: str | None) -> str:
+    """A status, or why there was none."""
+    return str(status) if status is not None else failure or ""
+
+
+def _maybe(number: int | None) -> str:
+    return "" if number is None else str(number)

@@ -1,0 +1,289 @@
+"""The answer table of design section 7, row by row, over real sockets."""
+
+import asyncio
+import time
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pipeline.world import (
+    SECRET,
+    Answer,
+    Consumer,
+    World,
+    configuration,
+    consuming,
+    running,
+    shop_event,
+)
+
+OK: Answer = (200, {}, b"")
+
+
+def first_then_ok(first: Answer) -> Any:
+    """Answer the first request with `first`, all others with 200."""
+    answers = iter([first])
+    return lambda _: next(answers, OK)
+
+
+@pytest.mark.parametrize(
+    ("first", "failure", "detail"),
+    [
+        ((301, {"Location": "http://127.0.0.1:1/"}, b""), "redirect", "http://127.0.0.1:1/"),
+        ((302, {"Location": "/elsewhere"}, b""), "redirect", "/elsewhere"),
+        ((307, {}, b""), "redirect", "nowhere"),
+        ((400, {}, b"bad"), "status", "answered 400"),
+        ((401, {}, b""), "status", "answered 401"),
+        ((404, {}, b""), "status", "answered 404"),
+        ((408, {}, b""), "status", "answered 408"),
+        ((409, {}, b""), "status", "answered 409"),
+        ((422, {}, b""), "status", "answered 422"),
+        ((429, {}, b""), "status", "answered 429"),
+        ((500, {}, b""), "status", "answered 500"),
+        ((502, {}, b""), "status", "answered 502"),
+        ((503, {}, b""), "status", "answered 503"),
+        ((504, {}, b""), "status", "answered 504"),
+        (None, "reset", ""),
+    ],
+)
+def test_failures_are_retried_and_kept(
+    tmp_path: Path, first: Answer, failure: str, detail: str
+) -> None:
+    async def story() -> None:
+        async with consuming() as consumer, running(tmp_path, consumer) as world:
+            consumer.answer = first_then_ok(first)
+            await world.shop(shop_event(1))
+            await world.settled()
+            assert len({seen.id for seen in consumer.seen}) == 1
+            assert len({seen.body for seen in consumer.seen}) == 1
+            assert {seen.path for seen in consumer.seen} == {"/good"}
+            (one, two) = world.rows("SELECT failure, detail, status FROM attempts ORDER BY number")
+            assert one[0] == failure
+            assert detail in one[1]
+            assert two[2] == 200
+            assert world.rows("SELECT state, attempts FROM deliveries") == [(2, 2)]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 226, 299])
+def test_every_2xx_is_a_success_whatever_its_body_says(tmp_path: Path, status: int) -> None:
+    async def story() -> None:
+        async with consuming() as consumer, running(tmp_path, consumer) as world:
+            text = b"" if status == 204 else b'{"error": "no"}'
+            consumer.answer = lambda _: (status, {}, text)
+            await world.shop(shop_event(1))
+            await world.settled()
+            assert world.rows("SELECT state, number FROM deliveries") == [(2, 1)]
+
+    asyncio.run(story())
+
+
+def test_a_refused_connection_is_retried(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with consuming() as consumer:
+            dead = configuration(consumer.port).replace(f":{consumer.port}/good", ":1/good")
+            async with running(tmp_path, consumer, dead) as world:
+                await world.shop(shop_event(1))
+                await world.until(lambda: world.rows("SELECT 1 FROM attempts"))
+                assert world.rows("SELECT failure FROM attempts LIMIT 1") == [("connect",)]
+
+    asyncio.run(story())
+
+
+def test_a_forbidden_address_is_never_connected(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with consuming() as consumer:
+            text = configuration(consumer.port).replace("127.0.0.1:", "localhost:", 1)
+            text = text.replace('["127.0.0.0/8:*"]', "[]")
+            async with running(tmp_path, consumer, text) as world:
+                await world.shop(shop_event(1))
+                await world.until(lambda: world.rows("SELECT 1 FROM attempts"))
+                (row,) = world.rows("SELECT failure, detail FROM attempts LIMIT 1")
+                assert row[0] == "forbidden"
+                assert "loopback" in row[1]
+                assert consumer.seen == []
+
+    asyncio.run(story())
+
+
+def test_410_ends_the_subscription_and_resume_revives_it(tmp_path: Path) -> None:
+    more = """
+[subscriptions.operator]
+url = "http://127.0.0.1:PORT/operator"
+types = ["gateway.*"]
+secrets = ["SECRET"]
+"""
+
+    async def story() -> None:
+        async with consuming() as consumer:
+            extra = more.replace("PORT", str(consumer.port)).replace("SECRET", SECRET)
+            text = configuration(consumer.port, extra)
+            async with running(tmp_path, consumer, text) as world:
+                consumer.answer = lambda seen: (410 if seen.path == "/good" else 200, {}, b"")
+                await world.shop(shop_event(1))
+                await world.until(lambda: _state(world) == "gone")
+                assert world.rows("SELECT state, reason FROM deliveries WHERE id = 1")[0][0] == 3
+                await world.until(lambda: any(s.path == "/operator" for s in consumer.seen))
+                told = next(seen for seen in consumer.seen if seen.path == "/operator")
+                assert told.event["type"] == "gateway.subscription.gone"
+                assert told.event["data"]["subscription"] == "good"
+                await world.shop(shop_event(2, "order.paid"))
+                await world.settled()
+                assert sum(seen.path == "/good" for seen in consumer.seen) == 1
+                consumer.answer = lambda _: OK
+                answer = await world.client.post(f"{world.control}/v1/subscriptions/good/resume")
+                assert answer.json()["state"] == "active"
+                await world.shop(shop_event(3, "order.printing"))
+                await world.settled()
+                assert sum(seen.path == "/good" for seen in consumer.seen) == 2
+            # It survives a restart, too.
+            consumer.answer = lambda seen: (410, {}, b"")
+            async with running(tmp_path, consumer, text) as world:
+                await world.shop(shop_event(4, "order.ready"))
+                await world.until(lambda: _state(world) == "gone")
+            async with running(tmp_path, consumer, text) as world:
+                assert _state(world) == "gone"
+
+    asyncio.run(story())
+
+
+def test_415_pauses_the_subscription_and_keeps_the_delivery(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with consuming() as consumer, running(tmp_path, consumer) as world:
+            consumer.answer = first_then_ok((415, {}, b""))
+            await world.shop(shop_event(1))
+            await world.until(lambda: _state(world) == "paused")
+            await world.shop(shop_event(2, "order.paid"))
+            await asyncio.sleep(0.3)
+            assert len(consumer.seen) == 1
+            assert world.rows("SELECT state FROM deliveries") == [(0,), (0,)]
+            await world.client.post(f"{world.control}/v1/subscriptions/good/resume")
+            await world.settled()
+            assert world.rows("SELECT DISTINCT state FROM deliveries") == [(2,)]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_retry_after_holds_the_whole_subscription(
+    tmp_path: Path, status: int, form: str
+) -> None:
+    async def story() -> None:
+        async with consuming() as consumer:
+            # The whole schedule must last longer than the wait, else it would be paused.
+            text = configuration(consumer.port).replace(
+                '["100ms", "100ms", "100ms"]', '["100ms", "10s"]'
+            )
+            async with running(tmp_path, consumer, text) as world:
+                hint = "1" if form == "seconds" else formatdate(time.time() + 2, usegmt=True)
+                consumer.answer = first_then_ok((status, {"Retry-After": hint}, b""))
+                began = time.time()
+                await world.shop(shop_event(1))
+                await world.until(lambda: world.rows("SELECT 1 FROM attempts"))
+                await world.shop(shop_event(2, "order.paid"))
+                await world.settled()
+                until = world.rows("SELECT hold_until FROM subscriptions")[0][0] / 1000
+                assert until - began > 0.9
+                starts = world.rows("SELECT started_at FROM attempts ORDER BY started_at")
+                assert len(starts) == 3
+                assert all(row[0] / 1000 >= until - 0.001 for row in starts[1:])
+
+    asyncio.run(story())
+
+
+def test_a_wait_beyond_the_schedule_pauses(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with consuming() as consumer, running(tmp_path, consumer) as world:
+            consumer.answer = lambda _: (503, {"Retry-After": "3600"}, b"")
+            await world.shop(shop_event(1))
+            await world.until(lambda: _state(world) == "paused")
+            assert world.rows("SELECT state FROM deliveries") == [(0,)]
+
+    asyncio.run(story())
+
+
+def test_an_exhausted_delivery_pauses_a_subscription_of_which_nothing_succeeds(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        async with consuming() as consumer, running(tmp_path, consumer) as world:
+            consumer.answer = lambda _: (500, {}, b"")
+            await world.shop(shop_event(1))
+            await world.until(lambda: _state(world) == "paused")
+            assert len(consumer.seen) == 4
+            assert world.rows("SELECT state FROM deliveries") == [(0,)]
+            consumer.answer = lambda _: OK
+            await world.client.post(f"{world.control}/v1/subscriptions/good/resume")
+            await world.settled()
+            assert world.rows("SELECT state, number FROM deliveries") == [(2, 5)]
+
+    asyncio.run(story())
+
+
+def test_an_exhausted_delivery_is_a_dead_letter_when_others_get_through(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with consuming() as consumer, running(tmp_path, consumer) as world:
+            poison = (await world.shop(shop_event(1))).json()["events"][0]
+            await world.settled()
+            consumer.seen.clear()
+            consumer.answer = lambda seen: (500 if _is(seen.event, "order.paid") else 200, {}, b"")
+            await world.shop(shop_event(2, "order.paid"))
+            number = 3
+            while not world.rows("SELECT 1 FROM deliveries WHERE state = 3"):
+                await world.shop(shop_event(number, order=f"o-{number}"))
+                await asyncio.sleep(0.05)
+                number += 1
+                assert number < 100
+            dead = world.rows("SELECT id, reason, attempts FROM deliveries WHERE state = 3")
+            assert [row[1:] for row in dead] == [("the schedule is used up", 4)]
+            assert _state(world) == "active"
+            await _replay_works(world, consumer, dead[0][0])
+            assert poison
+
+    asyncio.run(story())
+
+
+async def _replay_works(world: World, consumer: Consumer, dead: int) -> None:
+    """A replay is a new delivery with the same webhook-id; the dead letter stays as it ended."""
+    consumer.answer = lambda _: OK
+    answer = await world.client.post(f"{world.control}/v1/deliveries/dl_{dead}/replay")
+    assert answer.status_code == 200
+    await world.settled()
+    made = int(answer.json()["delivery"].removeprefix("dl_"))
+    assert made != dead
+    rows = dict(world.rows("SELECT id, state FROM deliveries WHERE id IN (?, ?)", dead, made))
+    assert rows == {dead: 3, made: 2}
+    paid = [seen for seen in consumer.seen if _is(seen.event, "order.paid")]
+    assert len({seen.id for seen in paid}) == 1
+    assert len(paid) == 5
+
+
+def test_replay_of_what_is_in_flight_or_unknown(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with consuming() as consumer, running(tmp_path, consumer) as world:
+            consumer.hold = asyncio.Event()
+            await world.shop(shop_event(1))
+            await world.delivered(1)
+            busy = await world.client.post(f"{world.control}/v1/deliveries/dl_1/replay")
+            assert busy.status_code == 409
+            assert busy.headers["content-type"] == "application/problem+json"
+            consumer.hold.set()
+            for unknown in ("dl_99", "dl_x", "99999999999999999999999"):
+                answer = await world.client.post(f"{world.control}/v1/deliveries/{unknown}/replay")
+                assert answer.status_code == 404
+            await world.settled()
+
+    asyncio.run(story())
+
+
+def _state(world: World) -> str:
+    state: str = world.rows("SELECT state FROM subscriptions WHERE name = 'good'")[0][0]
+    return state
+
+
+def _is(event: dict[str, Any], kind: str) -> bool:
+    return bool(event["type"] == kind)
