@@ -14,7 +14,7 @@ from benchmarks.gateway_process import Gateway
 from benchmarks.processes import BenchmarkError, Process, child, cpu_seconds, free_port
 from benchmarks.stats import compare
 
-_PATIENCE = 300.0  # seconds for what should take a few
+_PATIENCE = 60.0  # seconds for what should take a few
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -26,6 +26,7 @@ LATER = "; nothing is sent before `gateway serve` runs"
 _DELIVERY = re.compile(r"(?:dl_)?[0-9]{1,18}")
 _ERRORS: Mapping[int, type[GatewayError]] = {404: NotFound, 409: Conflict, 503: Unavailable}
 
+Act = Callable[[Gateway], Awaitable[dict[str, object]]]
 Answer = Mapping[str, Any]
 
 
@@ -64,20 +65,13 @@ def pause(settings: Settings, name: str) -> str:
     )
 
 
-def _subscription(
-    settings: Settings,
-    name: str,
-    verb: str,
-    act: Callable[[Gateway], Awaitable[dict[str, object]]],
-) -> Done:
+def _subscription(settings: Settings, name: str, verb: str, act: Act) -> Done:
     if NAME.fullmatch(name) is None:
         raise NotFound(f"there is no subscription {name}")
     return _act(settings, f"/v1/subscriptions/{quote(name, safe='')}/{verb}", act)
 
 
-def _act(
-    settings: Settings, path: str, act: Callable[[Gateway], Awaitable[dict[str, object]]]
-) -> Done:
+def _act(settings: Settings, path: str, act: Act) -> Done:
     """Ask the running gateway to; without one, do it here."""
     require_file(database_path(settings.store.url))
     answer = _ask(settings, path)
@@ -120,14 +114,12 @@ def _judged(response: httpx2.Response) -> Answer:
     raise _ERRORS.get(response.status_code, GatewayError)(detail)
 
 
-async def _directly(
-    settings: Settings, act: Callable[[Gateway], Awaitable[dict[str, object]]]
-) -> Answer:
+async def _directly(settings: Settings, act: Act) -> Answer:
     """Do it on the store, as its owner; `StartupError` when it has one, or is not ours."""
     async with make_records(settings.store.url):
         pass  # a missing or foreign file is refused before a lock is made beside it
-    failed: list[str] = []
-    gateway = build(settings, on_fatal=failed.append)
+    # A store that fails tells `act` so; there is nobody else to be told.
+    gateway = build(settings, on_fatal=lambda _: None)
     gateway.store.open()
     try:
         await gateway.store.start()

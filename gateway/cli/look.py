@@ -38,9 +38,7 @@ def deliveries(
     """Print the newest deliveries, newest first."""
     rows = _read(
         settings,
-        lambda records: records.deliveries(
-            subscription=subscription, state=state, limit=limit + 1
-        ),
+        lambda records: records.deliveries(subscription=subscription, state=state, limit=limit + 1),
     )
     nothing = "There are no such deliveries."
     _list(rows, limit, tables.deliveries_view, nothing=nothing, as_json=as_json)

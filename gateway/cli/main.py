@@ -12,7 +12,11 @@ from gateway.config.describe import describe
 from gateway.config.load import load
 from gateway.config.settings import Settings
 from gateway.errors import ConfigError, GatewayError, StartupError
+from gateway.retries import DeliveryState
 from gateway.telemetry.logs import configure
+
+# The modules that a command needs are imported inside it: `gateway --help` needs none of them.
+# ruff: noqa: PLC0415
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +29,16 @@ Config = Annotated[
     Path | None,
     typer.Option("--config", "-c", envvar="GATEWAY_CONFIG", help="The configuration file (TOML)."),
 ]
+Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="How many at most.")]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="One JSON list; times in milliseconds since 1970 UTC."),
+]
+
+subscriptions = typer.Typer(
+    no_args_is_help=True, help="Hold a subscription's deliveries, and let them go again."
+)
+app.add_typer(subscriptions, name="subscriptions")
 
 
 def settings_of(config: Path | None) -> Settings:
@@ -42,7 +56,7 @@ def serve(
     log_json: Annotated[bool, typer.Option("--log-json", help="Log lines as JSON.")] = False,
 ) -> None:
     """Run the gateway."""
-    from gateway.cli.serve import serve as run  # noqa: PLC0415 - spares `gateway events` the server
+    from gateway.cli.serve import serve as run
 
     if log_level.lower() not in {"debug", "info", "warning", "error"}:
         raise StartupError(
@@ -61,6 +75,107 @@ def check(config: Config = None) -> None:
 
 
 @app.command()
+def events(
+    order: Annotated[str | None, typer.Option(help="Of this order id only.")] = None,
+    event_type: Annotated[str | None, typer.Option("--type", help="As in order.paid.")] = None,
+    limit: Limit = 20,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """Show the newest events, and whom they were for."""
+    from gateway.cli import look
+
+    settings = settings_of(config)
+    look.events(settings, order=order, event_type=event_type, limit=limit, as_json=as_json)
+
+
+@app.command()
+def deliveries(
+    subscription: Annotated[str | None, typer.Option(help="Of this subscription only.")] = None,
+    state: Annotated[DeliveryState | None, typer.Option(help="In this state only.")] = None,
+    limit: Limit = 20,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """Show the newest deliveries and how they stand."""
+    from gateway.cli import look
+
+    settings = settings_of(config)
+    look.deliveries(settings, subscription=subscription, state=state, limit=limit, as_json=as_json)
+
+
+@app.command()
+def unlinked(limit: Limit = 100, as_json: Json = False, config: Config = None) -> None:
+    """Show what is known of orders that are not known yet."""
+    from gateway.cli import look
+
+    look.unlinked(settings_of(config), limit=limit, as_json=as_json)
+
+
+@app.command()
+def quarantine(
+    body: Annotated[
+        str | None,
+        typer.Option(metavar="CALLBACK", help="Print the body of this callback instead."),
+    ] = None,
+    limit: Limit = 20,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """Show authentic callbacks that could not be read, and why."""
+    from gateway.cli import look
+
+    if body is not None:
+        look.body(settings_of(config), body)
+    else:
+        look.quarantine(settings_of(config), limit=limit, as_json=as_json)
+
+
+@app.command()
+def explain(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="Of an order, event, delivery, callback, or a provider's own id."
+        ),
+    ],
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """Tell all that happened: callbacks, events, deliveries with every attempt, and why not."""
+    from gateway.cli import look
+
+    look.explain(settings_of(config), name, as_json=as_json)
+
+
+@app.command()
+def replay(
+    delivery: Annotated[str, typer.Option(metavar="ID", help="The delivery, as in dl_1.")],
+    config: Config = None,
+) -> None:
+    """Send a delivery again: at once when it waits, as a new one when it has ended."""
+    from gateway.cli import control
+
+    typer.echo(control.replay(settings_of(config), delivery))
+
+
+@subscriptions.command()
+def resume(name: str, config: Config = None) -> None:
+    """Make a paused or gone subscription active again."""
+    from gateway.cli import control
+
+    typer.echo(control.resume(settings_of(config), name))
+
+
+@subscriptions.command()
+def pause(name: str, config: Config = None) -> None:
+    """Keep a subscription's deliveries until it is resumed."""
+    from gateway.cli import control
+
+    typer.echo(control.pause(settings_of(config), name))
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
@@ -71,11 +186,18 @@ def main() -> None:
     try:
         app()
     except (ConfigError, StartupError) as error:
-        sys.stderr.write(f"gateway: {error}\n")
+        _complain(str(error))
         sys.exit(2)
     except GatewayError as error:
-        sys.stderr.write(f"gateway: {error}\n")
+        _complain(str(error))
         sys.exit(1)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+
+
+def _complain(sentence: str) -> None:
+    """Write one line to standard error, whatever names the sentence quotes."""
+    from gateway.cli.tables import clean
+
+    sys.stderr.write(f"gateway: {clean(sentence)}\n")

@@ -5,7 +5,7 @@ characters, and no markup of theirs is read.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from io import StringIO
 
@@ -95,19 +95,24 @@ def to_json(rows: Sequence[msgspec.Struct]) -> str:
 def drawn(view: View, *, width: int | None) -> str:
     """The view as lines. `width` is that of a terminal; without one nothing is folded or coloured.
 
-    A terminal that is too narrow for the ids gets lines that are longer than it.
+    On a terminal that is too narrow for the ids each row becomes a block of lines.
     """
+    fold = width is not None
+    least = [
+        _least(view, index, fold=fold and not column.whole)
+        for index, column in enumerate(view.columns)
+    ]
+    needed = sum(least) + GAP * len(least)
+    if width is not None and needed > width:
+        return "\n".join(filter(None, [clean(view.title), *_blocks(view)]))
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    needed = 0
-    for index, column in enumerate(view.columns):
-        least = _least(view, index, fold=width is not None and not column.whole)
-        needed += least + GAP
-        table.add_column(column.title, min_width=least, overflow="fold")
+    for column, places in zip(view.columns, least, strict=True):
+        table.add_column(column.title, min_width=places, overflow="fold")
     for row in view.rows:
         table.add_row(*(Text(clean(cell), style=STYLES.get(cell, "")) for cell in row))
     console = Console(
         file=StringIO(),
-        width=max(width or 0, needed),
+        width=width or needed,
         force_terminal=width is not None,
         color_system="standard" if width is not None else None,
         legacy_windows=False,
@@ -117,6 +122,16 @@ def drawn(view: View, *, width: int | None) -> str:
             console.print(Text(clean(view.title), style="bold"))
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n"))
+
+
+def _blocks(view: View) -> Iterator[str]:
+    """Each row as lines of title and cell, the empty ones left out; the terminal may break them."""
+    titles = [column.title for column in view.columns]
+    places = max(map(len, titles)) + GAP
+    for row in view.rows:
+        told = [pair for pair in zip(titles, row, strict=True) if pair[1]]
+        lines = (f"  {title:<{places}}{clean(cell)}" for title, cell in told[1:])
+        yield "\n".join([f"{told[0][0]:<{places + 2}}{clean(told[0][1])}", *lines])
 
 
 def _least(view: View, index: int, *, fold: bool) -> int:
@@ -274,7 +289,9 @@ def _facts_view(callbacks: Sequence[CallbackRow]) -> View:
 
 
 def _routing_view(story: Story) -> View:
-    made = {(row.event_id, row.subscription): row.id for row in story.deliveries}
+    made: dict[tuple[str, str], list[str]] = {}
+    for row in story.deliveries:
+        made.setdefault((row.event_id, row.subscription), []).append(row.id)
     columns = ("event", "type", "subscription", "verdict", "delivery")
     return View(
         title="Subscriptions",
@@ -283,7 +300,7 @@ def _routing_view(story: Story) -> View:
             (
                 *(event.id, event.type, routing.subscription),
                 "matched" if routing.matched else "not matched",
-                made.get((event.id, routing.subscription), "") if routing.matched else "",
+                " ".join(made.get((event.id, routing.subscription), ())),
                 "" if routing.matched else routing.reason,
             )
             for event in story.events

@@ -136,6 +136,8 @@ def test_the_times_of_an_answer_are_in_order(run: Run) -> None:
         writer.write(OK[:-1])
         await asyncio.sleep(0.05)
         writer.write(OK[-1:])
+        await peer.request(reader)
+        writer.write(OK)
         await reader.read()
 
     async def scene() -> None:
@@ -144,6 +146,8 @@ def test_the_times_of_an_answer_are_in_order(run: Run) -> None:
             assert 0 < answer.connected < answer.first_byte < answer.done
             assert answer.first_byte >= 40
             assert answer.done - answer.first_byte >= 40
+            again = await client.post(peer.target(), b"", b"{}", timeout=LONG)
+            assert again.connected == 0
 
     run(scene())
 

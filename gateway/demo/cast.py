@@ -1,0 +1,177 @@
+"""The orders of the demo: what happens to each, told by callbacks, and what must come of them."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from gateway.demo.payloads import PRINTSTUDIO, STRIPE, Shopping
+from gateway.models import Verdict
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One callback and what must come of it.
+
+    `makes` are the types of its events in their order. `verdict` is None when it must be refused.
+    `says` is the type of event that a merged one repeats.
+    """
+
+    source: str
+    kind: str  # the provider's name for what happened
+    body: bytes
+    makes: tuple[str, ...] = ()
+    verdict: Verdict | None = Verdict.EVENT
+    says: str = ""
+    duplicate: bool = False
+    forged: bool = False
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One order and its story."""
+
+    id: str
+    title: str
+    steps: Sequence[Step]
+
+
+def orders(now: int) -> Sequence[Order]:
+    """The whole cast; all that it tells happened in the minutes before `now` (Unix seconds)."""
+    return (_told_twice(now), _overtaken(now), _payment_first(now))
+
+
+def _told_twice(now: int) -> Order:
+    buyer = Shopping("1001", cents=4926)
+    merged = Verdict.MERGED
+    return Order(
+        id="1001",
+        title="paid at Stripe, printed by PrintStudio; both say that it is paid",
+        steps=(
+            _stripe(
+                "checkout.session.completed",
+                buyer.session_completed(now - 240),
+                makes=("order.created", "order.paid"),
+            ),
+            _stripe(
+                "payment_intent.succeeded",
+                buyer.intent_succeeded(now - 239),
+                verdict=merged,
+                says="order.paid",
+            ),
+            _printstudio(
+                "order.created",
+                buyer.printstudio_created(now - 238),
+                verdict=merged,
+                says="order.created",
+            ),
+            _printstudio(
+                "order.paid",
+                buyer.printstudio("order.paid", now - 237),
+                verdict=merged,
+                says="order.paid",
+            ),
+            _told(buyer, "order.printing", now - 180),
+            _told(buyer, "order.ready", now - 60),
+            _shipped(buyer, now - 5),
+        ),
+    )
+
+
+def _overtaken(now: int) -> Order:
+    buyer = Shopping("1002", cents=1790)
+    forged = buyer.printstudio("order.cancelled", now - 100)
+    return Order(
+        id="1002",
+        title="a stranger tries to cancel it; one callback overtakes another",
+        steps=(
+            _printstudio(
+                "order.created", buyer.printstudio_created(now - 140), makes=("order.created",)
+            ),
+            _told(buyer, "order.paid", now - 139),
+            _printstudio("order.cancelled", forged, verdict=None, forged=True),
+            _shipped(buyer, now - 10),
+            _printstudio(
+                "order.printing",
+                buyer.printstudio("order.printing", now - 90),
+                verdict=Verdict.SUPERSEDED,
+            ),
+        ),
+    )
+
+
+def _payment_first(now: int) -> Order:
+    buyer = Shopping("1003", cents=3200)
+    session = buyer.session_completed(now - 30)
+    made = ("order.created", "order.paid")
+    return Order(
+        id="1003",
+        title="the payment comes before its order; Stripe repeats itself; a refund",
+        steps=(
+            _stripe(
+                "payment_intent.succeeded",
+                buyer.intent_succeeded(now - 30),
+                verdict=Verdict.UNLINKED,
+            ),
+            _stripe("checkout.session.completed", session, makes=made),
+            _stripe("checkout.session.completed", session, makes=made, duplicate=True),
+            _stripe(
+                "refund.created",
+                buyer.refund_created(now - 1, cents=1200),
+                makes=("order.refunded",),
+            ),
+        ),
+    )
+
+
+def _stripe(
+    kind: str,
+    body: bytes,
+    *,
+    makes: tuple[str, ...] = (),
+    verdict: Verdict = Verdict.EVENT,
+    says: str = "",
+    duplicate: bool = False,
+) -> Step:
+    return Step(
+        source=STRIPE,
+        kind=kind,
+        body=body,
+        makes=makes,
+        verdict=verdict,
+        says=says,
+        duplicate=duplicate,
+    )
+
+
+def _printstudio(
+    kind: str,
+    body: bytes,
+    *,
+    makes: tuple[str, ...] = (),
+    verdict: Verdict | None = Verdict.EVENT,
+    says: str = "",
+    forged: bool = False,
+) -> Step:
+    return Step(
+        source=PRINTSTUDIO,
+        kind=kind,
+        body=body,
+        makes=makes,
+        verdict=verdict,
+        says=says,
+        forged=forged,
+    )
+
+
+def _told(buyer: Shopping, event: str, at: int) -> Step:
+    """A step of PrintStudio's that makes the event of the same name."""
+    return _printstudio(event, buyer.printstudio(event, at), makes=(event,))
+
+
+def _shipped(buyer: Shopping, at: int) -> Step:
+    body = buyer.printstudio(
+        "order.shipped",
+        at,
+        trackingNumber="1Z999AA10123456784",
+        carrier="UPS",
+        estimatedDelivery="2030-01-17",
+    )
+    return _printstudio("order.shipped", body, makes=("order.shipped",))

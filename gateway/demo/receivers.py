@@ -1,0 +1,130 @@
+"""Two receivers beside the gateway: they verify every delivery and read it as a CloudEvent."""
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from gateway.events import parse
+from gateway.models import Duration, Mode
+from gateway.signing import VerificationError, generate_secret, verify
+from gateway.web.limits import Limits
+from gateway.web.server import Server, bind, make_server
+
+Clock = Callable[[], float]
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """What a receiver subscribes to, and how many requests it answers with 503 at first."""
+
+    name: str
+    types: tuple[str, ...]
+    mode: Mode
+    refuses: int = 0
+
+
+PARTS = (
+    Part(name="fulfilment", types=("order.*",), mode=Mode.STRUCTURED),
+    Part(name="accounting", types=("order.paid", "order.refunded"), mode=Mode.BINARY, refuses=2),
+)
+
+
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """One delivery as its receiver saw it, and what it answered.
+
+    `at` is seconds of the receiver's clock. `fault` says why the delivery is not what it should
+    be; then the fields of the event are empty.
+    """
+
+    receiver: str
+    at: float
+    attempt: int  # how often this event came, with this time
+    status: int
+    event_id: str  # the header webhook-id
+    type: str = ""
+    seq: int = 0
+    order: str = ""
+    told_by: str = ""  # the provider
+    fulfilment: str | None = None  # the order's state
+    fault: str | None = None
+
+
+class Receiver:
+    """An HTTP server on loopback that tells `heard` of each delivery; `wall` is Unix time."""
+
+    def __init__(
+        self, part: Part, heard: Callable[[Arrival], None], *, clock: Clock, wall: Clock
+    ) -> None:
+        self.part = part
+        self.secret = generate_secret()
+        self._heard, self._clock, self._wall = heard, clock, wall
+        self._seen: Counter[str] = Counter()
+        self._socket: socket.socket = bind("127.0.0.1", 0, path=part.name)
+        self._server: Server = make_server(self._answer, limits=Limits(), sock=self._socket)
+        self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._socket.getsockname()[1])
+
+    async def __aenter__(self) -> "Receiver":
+        self._serving = asyncio.create_task(self._server.serve())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.stop(Duration(0))
+        assert self._serving is not None
+        await self._serving
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        body = await request.body()
+        at = self._clock()
+        headers = dict(request.headers)
+        event_id = headers.get("webhook-id", "")
+        self._seen[event_id] += 1
+        read, fault = self._read(headers, body)
+        status = 400 if fault else 503 if self._refuses() else 204
+        arrival = Arrival(
+            receiver=self.part.name,
+            at=at,
+            attempt=self._seen[event_id],
+            status=status,
+            event_id=event_id,
+            fault=fault,
+            **read,
+        )
+        await Response(status_code=status)(scope, receive, send)
+        self._heard(arrival)
+
+    def _refuses(self) -> bool:
+        return self._seen.total() <= self.part.refuses
+
+    def _read(self, headers: dict[str, str], body: bytes) -> tuple[dict[str, Any], str | None]:
+        """The fields of the event, or why it cannot be trusted or read."""
+        try:
+            verify(body, headers, self.secret, now=self._wall())
+            event = parse(headers, body)
+            data = event.get_data()
+            assert isinstance(data, dict)
+            read = {
+                "type": event.get_type(),
+                "seq": int(event.get_extension("orderseq")),
+                "order": event.get_subject(),
+                "told_by": data["cause"]["provider"],
+                "fulfilment": data["state"]["fulfilment"],
+            }
+        except VerificationError as error:
+            return {}, f"its signature does not hold: {error}"
+        except (ValueError, TypeError, KeyError, AssertionError) as error:
+            return {}, f"it is no CloudEvent of an order: {error!r}"
+        if event.get_id() != headers["webhook-id"]:
+            return {}, "its webhook-id is not the event's id"
+        return read, None
