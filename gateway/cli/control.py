@@ -1,5 +1,7 @@
-"""The commands that change something: through the control socket of the gateway that runs, and on
-the store itself, under its lock, when none does.
+"""The commands that change something.
+
+They go through the control socket of the gateway that runs; when none does, they take the lock
+and work on the store itself.
 """
 
 import asyncio

@@ -1,5 +1,6 @@
-"""The commands that only look: they open the database's file `query_only`, whether or not the
-gateway runs, and print tables or JSON.
+"""The commands that only look, and print tables or JSON.
+
+They open the database's file `query_only`, whether or not the gateway runs.
 """
 
 import asyncio

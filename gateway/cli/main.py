@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -194,6 +195,16 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - the border: a damaged file, or a bug
+        _complain(_unexpected(error))
+        sys.exit(1)
+
+
+def _unexpected(error: Exception) -> str:
+    """The last place of the traceback, for whoever is told of it; no more of it is shown."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}, line {place.lineno}"
+    return f"unexpected {type(error).__name__}: {error} ({where})"
 
 
 def _complain(sentence: str) -> None:

@@ -234,8 +234,7 @@ def newest(story: Story) -> str:
         said = callback.event_type or "unreadable"
         what = f"callback {callback.id} from {callback.source}: {said}, {callback.verdict}"
         happened.append((callback.received_at, 0, what))
-    for event in story.events:
-        happened.append((event.recorded, 1, f"event {event.id}: {event.type}"))
+    happened += [(row.recorded, 1, f"event {row.id}: {row.type}") for row in story.events]
     for delivery in story.deliveries:
         last = story.attempts.get(delivery.id, ())[-1:]
         for attempt in last:

@@ -118,11 +118,12 @@ def _configuration(
 ) -> str:
     """The configuration; a JSON string is a TOML string too."""
     allowed = [f"127.0.0.1/32:{receiver.port}" for receiver in receivers]
+    database = json.dumps(f"sqlite:///{gateway.folder}/gateway.db")
     tables = [
         "# The gateway of `gateway demo`; its receivers ended with the demo.",
         f'[server]\nport = {ports[0]}\npublic_url = "{gateway.url}"\nstop_grace = "2s"',
         f"[admin]\nport = {ports[1]}",
-        f"[store]\nurl = {json.dumps(f'sqlite:///{gateway.folder / "gateway.db"}')}",
+        f"[store]\nurl = {database}",
         f"[egress]\nallow = {json.dumps(allowed)}",
     ]
     for source, secret in gateway.secrets.items():

@@ -7,7 +7,6 @@ framed, and whom it is addressed to. It knows no route; the size of a body is th
 import asyncio
 import logging
 import math
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
@@ -38,17 +37,6 @@ class _Refused(Exception):
 
     def __init__(self, refusal: Refusal) -> None:
         self.refusal = refusal
-
-
-class _Wire:
-    """What a request's cycle sees of the transport: `close` is the protocol's, the rest is direct."""
-
-    __slots__ = ("close", "is_closing", "write")
-
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.write = transport.write
-        self.is_closing = transport.is_closing
-        self.close = close
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -82,6 +70,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = math.inf
         self._write_deadline = math.inf
+        self._unsent = 0  # what the client had not read when that deadline was set
         self._ending = False  # closed or lingering: whatever still arrives is dropped
         self._spare = int(limits.linger_size)
         self._refusal: Refusal | None = None
@@ -115,7 +104,10 @@ class GuardedProtocol(HttpToolsProtocol):
             transport.close()
             return
         super().connection_made(transport)
-        self._wire = cast("asyncio.Transport", _Wire(transport, self._finish))
+        # What a request's cycle has for a transport: to end the connection is up to `_finish`.
+        wire = SimpleNamespace(write=transport.write, is_closing=transport.is_closing)
+        wire.close = self._finish
+        self._wire = cast("asyncio.Transport", wire)
         self._deadline = self.loop.time() + self._head_seconds
         self._tick()
 
@@ -132,12 +124,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         """Start the clock for a client that does not read."""
-        self._write_deadline = self.loop.time() + self._write_seconds
+        self._await_reader()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Stop that clock."""
-        self._write_deadline = math.inf
+        """Stop that clock, but for the last answer."""
+        if not self._ending:
+            self._write_deadline = math.inf
         super().resume_writing()
 
     def shutdown(self) -> None:
@@ -164,13 +157,20 @@ class GuardedProtocol(HttpToolsProtocol):
         self._timer = None
         now = self.loop.time()
         if now >= self._write_deadline:
-            self.cut()
-            return
+            if self.transport.get_write_buffer_size() >= self._unsent:
+                self.cut()
+                return
+            self._await_reader()
         if now >= self._deadline:
             self._expire(now)
         if self._timer is None:
             due = min(self._deadline, self._write_deadline, now + self._pace)
             self._timer = self.loop.call_at(due, self._tick)
+
+    def _await_reader(self) -> None:
+        """Expect the client to read some of what is written before the next look."""
+        self._unsent = self.transport.get_write_buffer_size()
+        self._write_deadline = self.loop.time() + self._write_seconds
 
     def _expire(self, now: float) -> None:
         self._deadline = math.inf
@@ -180,7 +180,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._close()
         elif self.flow.read_paused:
             # The client waits for us: the application, or an earlier answer, is slow.
+            self._timed = _BETWEEN
             self._deadline = now + self._pace
+        elif self._timed == _BETWEEN:
+            self._set_deadline()
         else:
             self._refuse(Refusal.SLOW_HEAD if self._phase == _HEAD else Refusal.SLOW_BODY)
 
@@ -200,7 +203,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Close once everything is written; a client that does not read is cut off."""
         self._ending = True
         if not self.transport.is_closing():
-            self._deadline = self.loop.time() + self._write_seconds
+            self._await_reader()
             self.transport.close()
 
     def _linger(self) -> None:

@@ -44,7 +44,7 @@ class App:
         if scope["path"] == "/slow":
             await asyncio.sleep(0.2)
         if scope["path"] == "/large":
-            await self.answer(send, 200, b"x" * (32 << 20))
+            await self.pour(send)
             return
         body = b""
         while True:
@@ -58,9 +58,20 @@ class App:
                 return
             if not message["more_body"]:
                 break
+        if scope["path"] == "/wait":
+            await receive()
+            self.disconnects += 1
+            return
         self.whole.append(body)
         names = b",".join(name for name, _ in scope["headers"])
         await self.answer(send, 200, scope["query_string"] + b"|" + body + b"|" + names)
+
+    async def pour(self, send: Send) -> None:
+        headers = [(b"content-length", b"%d" % (32 << 20))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for left in range(31, -1, -1):
+            body = b"x" * (1 << 20)
+            await send({"type": "http.response.body", "body": body, "more_body": left > 0})
 
     async def answer(self, send: Send, status: int, body: bytes) -> None:
         headers = [(b"content-length", b"%d" % len(body))]

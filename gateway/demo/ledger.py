@@ -1,0 +1,152 @@
+"""What was sent and what arrived, and what of it is missing or wrong."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import msgspec
+
+from gateway.demo.cast import Order, Step
+from gateway.demo.receivers import Arrival, Part
+from gateway.matching import wants_type
+from gateway.models import Receipt
+
+DISPLAY = {"stripe": "Stripe", "printstudio": "PrintStudio"}
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """One callback that was sent. `status` is None when nobody answered; `detail` says more."""
+
+    order: str
+    step: Step
+    at: float  # seconds of the demo's clock
+    took: float  # milliseconds until the answer
+    status: int | None
+    receipt: Receipt | None = None
+    detail: str = ""
+
+    @property
+    def name(self) -> str:
+        """What to call it in a sentence."""
+        return f"{DISPLAY[self.step.source]}'s {self.step.kind} of order {self.order}"
+
+
+class Ledger:
+    """Everything that happened so far, in the order in which it happened."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = parts
+        self.sent: list[Sent] = []
+        self.arrivals: list[Arrival] = []
+
+    def arrived(self, arrival: Arrival) -> None:
+        """Write down a delivery."""
+        self.arrivals.append(arrival)
+
+    def maker(self, event_id: str) -> Sent | None:
+        """The callback that made an event; its repeats name the event too, later."""
+        made = (sent for sent in self.sent if sent.receipt and event_id in sent.receipt.events)
+        return next(made, None)
+
+    def label(self, event_id: str) -> str | None:
+        """`order.paid #2`, as some receiver read it; None before that."""
+        found = (a for a in self.arrivals if a.event_id == event_id and not a.fault)
+        return next((f"{a.type} #{a.seq}" for a in found), None)
+
+    def latest(self, order: str, event_type: str = "") -> Arrival | None:
+        """The event of an order (of this type) with the highest number that has arrived."""
+        found = [
+            a
+            for a in self.arrivals
+            if a.order == order and (not event_type or a.type == event_type)
+        ]
+        return max(found, key=lambda arrival: arrival.seq, default=None)
+
+    def delivered(self) -> list[Arrival]:
+        """The deliveries that their receivers took."""
+        return [arrival for arrival in self.arrivals if 200 <= arrival.status < 300]
+
+    def times(self) -> list[float]:
+        """Milliseconds from sending a callback to each delivery that needed no retry."""
+        found = ((a, self.maker(a.event_id)) for a in self.delivered() if a.attempt == 1)
+        return [(arrival.at - sent.at) * 1000 for arrival, sent in found if sent]
+
+    def due(self) -> Iterator[tuple[Sent, str, str, Part]]:
+        """Every delivery that there must be: its callback, the event's id and type, to whom."""
+        for sent in self.sent:
+            if sent.receipt is None or sent.receipt.duplicate:
+                continue
+            for event_id, kind in zip(sent.receipt.events, sent.step.makes, strict=False):
+                for part in self.parts:
+                    if wants_type(part.types, kind):
+                        yield sent, event_id, kind, part
+
+    def complete(self) -> bool:
+        """Whether all deliveries that are due were taken."""
+        taken = {(arrival.event_id, arrival.receiver) for arrival in self.delivered()}
+        return all((event_id, part.name) in taken for _, event_id, _, part in self.due())
+
+
+def missing(ledger: Ledger, cast: Iterable[Order]) -> Iterator[str]:
+    """A sentence for everything that is not exactly as the cast says."""
+    for order in cast:
+        answers = [sent for sent in ledger.sent if sent.order == order.id]
+        if [sent.step for sent in answers] != list(order.steps):
+            yield f"order {order.id} was not played to its end"
+        for sent in answers:
+            yield from _wrong_answer(sent, ledger)
+        numbers = sorted({a.seq for a in ledger.arrivals if a.order == order.id})
+        if numbers != list(range(1, len(numbers) + 1)):
+            yield f"the events of order {order.id} are numbered {numbers}, with a gap"
+    yield from _wrong_deliveries(ledger)
+    yield from _wrong_refusals(ledger)
+
+
+def _wrong_answer(sent: Sent, ledger: Ledger) -> Iterator[str]:
+    step, receipt = sent.step, sent.receipt
+    if sent.status != (401 if step.verdict is None else 200):
+        yield f"{sent.name} was answered {sent.status or 'by nobody'}: {sent.detail}"
+    if receipt is None or step.verdict is None:
+        return
+    if (receipt.verdict, receipt.duplicate) != (step.verdict, step.duplicate):
+        seen = "a duplicate" if receipt.duplicate else receipt.verdict
+        yield f"{sent.name} came out as {seen}"
+    first = next(one for one in ledger.sent if one.step.body == step.body)
+    if first.receipt is not None and receipt.id != first.receipt.id:
+        yield f"{sent.name} was stored a second time as {receipt.id}"
+    if len(receipt.events) != len(step.makes):
+        yield f"{sent.name} made {len(receipt.events)} events instead of {len(step.makes)}"
+
+
+def _wrong_deliveries(ledger: Ledger) -> Iterator[str]:
+    due = {(event_id, part.name): (sent, kind) for sent, event_id, kind, part in ledger.due()}
+    taken = [(arrival.event_id, arrival.receiver) for arrival in ledger.delivered()]
+    for (event_id, receiver), (sent, kind) in due.items():
+        count = taken.count((event_id, receiver))
+        if count != 1:
+            yield f"{receiver} got {kind} of order {sent.order} {count} times instead of once"
+    for arrival in ledger.arrivals:
+        expected = due.get((arrival.event_id, arrival.receiver))
+        if arrival.fault:
+            yield f"{arrival.receiver} refused a delivery: {arrival.fault}"
+        elif expected is None:
+            yield f"{arrival.receiver} got {arrival.type} of order {arrival.order} unasked"
+        elif (expected[0].order, expected[1]) != (arrival.order, arrival.type):
+            yield f"{arrival.receiver} got {arrival.type} of order {arrival.order} for {expected[1]}"
+
+
+def _wrong_refusals(ledger: Ledger) -> Iterator[str]:
+    for part in ledger.parts:
+        refused = [a for a in ledger.arrivals if a.receiver == part.name and a.status == 503]
+        if len(refused) != part.refuses:
+            yield f"{part.name} refused {len(refused)} deliveries instead of {part.refuses}"
+
+
+async def until(done: Callable[[], bool], *, patience: float) -> bool:
+    """Wait until `done`, at most `patience` seconds; whether it came to that."""
+    try:
+        async with asyncio.timeout(patience):
+            while not done():  # noqa: ASYNC110 - a look every few milliseconds is plenty here
+                await asyncio.sleep(0.002)
+    except TimeoutError:
+        return False
+    return True
