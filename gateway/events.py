@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -212,7 +213,7 @@ def event_id(shop: str, order: str, event_type: str, occurrence: tuple[str, ...]
 
 def rfc3339(at: Millis) -> str:
     """Milliseconds since 1970 as RFC 3339 in UTC, without a fraction where there is none."""
-    text = datetime.fromtimestamp(at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    text = datetime.fromtimestamp(at // 1000, UTC).isoformat().removesuffix("+00:00")
     fraction = at % 1000
     return f"{text}.{fraction:03d}Z" if fraction else f"{text}Z"
 

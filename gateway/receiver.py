@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-import os
+import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 
@@ -31,6 +31,11 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     include: tuple[str, ...]
 
 
+def _random_bytes(count: int) -> bytes:
+    """For trace ids, which need to be distinct, not secret: ten times cheaper than `os.urandom`."""
+    return random.randbytes(count)  # noqa: S311
+
+
 class Receiver:
     """Receives callbacks of all enabled sources; `random` gives random bytes for trace ids."""
 
@@ -41,7 +46,7 @@ class Receiver:
         orders: Orders,
         *,
         clock: Callable[[], Millis],
-        random: Callable[[int], bytes] = os.urandom,
+        random: Callable[[int], bytes] = _random_bytes,
     ) -> None:
         self._sources, self._outbox, self._orders = sources, outbox, orders
         self._clock, self._random = clock, random

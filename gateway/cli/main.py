@@ -68,6 +68,18 @@ def serve(
 
 
 @app.command()
+def demo(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the folder with its database for a look.")
+    ] = False,
+) -> None:
+    """See it work: real callbacks to a gateway of its own, delivered to two receivers."""
+    from gateway.cli.demo import demo as play
+
+    raise typer.Exit(play(keep=keep))
+
+
+@app.command()
 def check(config: Config = None) -> None:
     """Validate a configuration and show what it comes to; secrets stay hidden."""
     for key, value in describe(settings_of(config)):

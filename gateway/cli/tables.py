@@ -97,22 +97,17 @@ def drawn(view: View, *, width: int | None) -> str:
 
     On a terminal that is too narrow for the ids each row becomes a block of lines.
     """
-    fold = width is not None
-    least = [
-        _least(view, index, fold=fold and not column.whole)
-        for index, column in enumerate(view.columns)
-    ]
-    needed = sum(least) + GAP * len(least)
-    if width is not None and needed > width:
+    places = _places(view, width)
+    if places is None:
         return "\n".join(filter(None, [clean(view.title), *_blocks(view)]))
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for column, places in zip(view.columns, least, strict=True):
-        table.add_column(column.title, min_width=places, overflow="fold")
+    for column, wide in zip(view.columns, places, strict=True):
+        table.add_column(column.title, width=wide, overflow="fold")
     for row in view.rows:
         table.add_row(*(Text(clean(cell), style=STYLES.get(cell, "")) for cell in row))
     console = Console(
         file=StringIO(),
-        width=width or needed,
+        width=sum(places) + GAP * len(places),
         force_terminal=width is not None,
         color_system="standard" if width is not None else None,
         legacy_windows=False,
@@ -134,11 +129,28 @@ def _blocks(view: View) -> Iterator[str]:
         yield "\n".join([f"{told[0][0]:<{places + 2}}{clean(told[0][1])}", *lines])
 
 
-def _least(view: View, index: int, *, fold: bool) -> int:
-    """How many places a column must have."""
-    title = cell_len(view.columns[index].title)
-    widest = max((cell_len(clean(row[index])) for row in view.rows), default=0)
-    return max(title, min(widest, NARROWEST) if fold else widest)
+def _places(view: View, width: int | None) -> list[int] | None:
+    """The width of each column; None when a terminal of `width` has no room for the whole ones.
+
+    Not left to rich: its `min_width` cuts words off.
+    """
+    places = [_widest(view, index) for index in range(len(view.columns))]
+    if width is None:
+        return places
+    folded = [index for index, column in enumerate(view.columns) if not column.whole]
+    room = width - GAP * len(places) - sum(places) + sum(places[index] for index in folded)
+    for done, index in enumerate(sorted(folded, key=places.__getitem__)):
+        share = room // (len(folded) - done)
+        if share < min(places[index], NARROWEST):
+            return None
+        places[index] = min(places[index], share)
+        room -= places[index]
+    return places if room >= 0 else None
+
+
+def _widest(view: View, index: int) -> int:
+    cells = (clean(row[index]) for row in view.rows)
+    return max(map(cell_len, (view.columns[index].title, *cells)))
 
 
 def events_view(events: Sequence[EventRow]) -> View:

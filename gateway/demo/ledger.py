@@ -19,9 +19,10 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     order: str
     step: Step
     at: float  # seconds of the demo's clock
-    took: float  # milliseconds until the answer
+    took: float  # seconds until the answer
     status: int | None
     receipt: Receipt | None = None
+    title: str = ""  # of a refusal, as its problem details say (RFC 9457)
     detail: str = ""
 
     @property
@@ -51,6 +52,10 @@ class Ledger:
         """`order.paid #2`, as some receiver read it; None before that."""
         found = (a for a in self.arrivals if a.event_id == event_id and not a.fault)
         return next((f"{a.type} #{a.seq}" for a in found), None)
+
+    def knows(self, event_ids: Iterable[str]) -> bool:
+        """Whether all these events have arrived somewhere."""
+        return all(self.label(event_id) is not None for event_id in event_ids)
 
     def latest(self, order: str, event_type: str = "") -> Arrival | None:
         """The event of an order (of this type) with the highest number that has arrived."""
@@ -88,23 +93,23 @@ class Ledger:
 
 def missing(ledger: Ledger, cast: Iterable[Order]) -> Iterator[str]:
     """A sentence for everything that is not exactly as the cast says."""
+    for sent in ledger.sent:
+        yield from _wrong_answer(sent, ledger)
+    yield from _wrong_deliveries(ledger)
+    yield from _wrong_refusals(ledger)
     for order in cast:
-        answers = [sent for sent in ledger.sent if sent.order == order.id]
-        if [sent.step for sent in answers] != list(order.steps):
+        if [s.step for s in ledger.sent if s.order == order.id] != list(order.steps):
             yield f"order {order.id} was not played to its end"
-        for sent in answers:
-            yield from _wrong_answer(sent, ledger)
         numbers = sorted({a.seq for a in ledger.arrivals if a.order == order.id})
         if numbers != list(range(1, len(numbers) + 1)):
             yield f"the events of order {order.id} are numbered {numbers}, with a gap"
-    yield from _wrong_deliveries(ledger)
-    yield from _wrong_refusals(ledger)
 
 
 def _wrong_answer(sent: Sent, ledger: Ledger) -> Iterator[str]:
     step, receipt = sent.step, sent.receipt
     if sent.status != (401 if step.verdict is None else 200):
-        yield f"{sent.name} was answered {sent.status or 'by nobody'}: {sent.detail}"
+        why = f": {sent.detail}" if sent.detail else ""
+        yield f"{sent.name} was answered {sent.status or 'by nobody'}{why}"
     if receipt is None or step.verdict is None:
         return
     if (receipt.verdict, receipt.duplicate) != (step.verdict, step.duplicate):
@@ -120,6 +125,9 @@ def _wrong_answer(sent: Sent, ledger: Ledger) -> Iterator[str]:
 def _wrong_deliveries(ledger: Ledger) -> Iterator[str]:
     due = {(event_id, part.name): (sent, kind) for sent, event_id, kind, part in ledger.due()}
     taken = [(arrival.event_id, arrival.receiver) for arrival in ledger.delivered()]
+    for arrival in ledger.arrivals:
+        if arrival.fault:
+            yield f"{arrival.receiver} refused a delivery: {arrival.fault}"
     for (event_id, receiver), (sent, kind) in due.items():
         count = taken.count((event_id, receiver))
         if count != 1:
@@ -127,8 +135,8 @@ def _wrong_deliveries(ledger: Ledger) -> Iterator[str]:
     for arrival in ledger.arrivals:
         expected = due.get((arrival.event_id, arrival.receiver))
         if arrival.fault:
-            yield f"{arrival.receiver} refused a delivery: {arrival.fault}"
-        elif expected is None:
+            continue
+        if expected is None:
             yield f"{arrival.receiver} got {arrival.type} of order {arrival.order} unasked"
         elif (expected[0].order, expected[1]) != (arrival.order, arrival.type):
             yield f"{arrival.receiver} got {arrival.type} of order {arrival.order} for {expected[1]}"

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import httpx2
 
@@ -41,7 +42,7 @@ class Gateway:
         self.config.touch(mode=0o600)
         self.config.write_text(text, "utf-8")
 
-    async def __aenter__(self) -> "Gateway":
+    async def __aenter__(self) -> Self:
         """Start it and wait until it is ready; `StartupError` with its own last words."""
         try:
             with self.log.open("wb") as log:

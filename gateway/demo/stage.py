@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -14,11 +14,13 @@ import msgspec
 from rich.console import Console
 
 from gateway.demo.cast import Order, Step, orders
+from gateway.demo.farewell import farewell, summary
 from gateway.demo.ledger import Ledger, Sent, missing, until
 from gateway.demo.payloads import headers
 from gateway.demo.process import Gateway
 from gateway.demo.receivers import PARTS, Arrival, Receiver
 from gateway.demo.timeline import Timeline
+from gateway.errors import StartupError
 from gateway.models import Receipt
 
 PAUSE = 0.15  # seconds between two callbacks, so that the eye can follow
@@ -41,16 +43,14 @@ class Stage:
         self._held.append(arrival)
         self._release()
 
-    async def play(
-        self, order: Order, gateway: Gateway, client: httpx2.AsyncClient
-    ) -> None:
+    async def play(self, order: Order, gateway: Gateway, client: httpx2.AsyncClient) -> None:
         """Send an order's callbacks one by one and wait for all that must come of them."""
         self._timeline.begin(order)
         for step in order.steps:
             sent = await _send(order, step, gateway, client)
             self._ledger.sent.append(sent)
             events = list(sent.receipt.events) if sent.receipt else []
-            await until(lambda: all(map(self._ledger.label, events)), patience=PATIENCE)  # noqa: B023
+            await until(partial(self._ledger.knows, events), patience=PATIENCE)
             self._timeline.callback(sent)
             self._shown.update(events)
             self._release()
@@ -65,3 +65,82 @@ class Stage:
             else:
                 waiting.append(arrival)
         self._held = waiting
+
+
+async def perform(
+    console: Console, *, keep: bool, environ: Mapping[str, str], command: str
+) -> Sequence[str]:
+    """The whole demo; returns what is missing, nothing when all came as expected.
+
+    `command` is how the person calls the gateway. Everything that it starts has ended, and the
+    folder is gone unless `keep`, when this returns or raises. Raises `StartupError`.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="gateway-demo-"))
+    except OSError as error:
+        raise StartupError(f"the demo cannot make its temporary folder: {error}") from error
+    try:
+        ledger = Ledger(PARTS)
+        cast = orders(int(time.time()))
+        await _play_all(cast, ledger, Timeline(console, ledger), folder=folder, environ=environ)
+        found = list(missing(ledger, cast))
+        summary(console, ledger, found)
+        farewell(console, folder if keep else None, order=cast[0].id, command=command)
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    return found
+
+
+async def _play_all(
+    cast: Sequence[Order],
+    ledger: Ledger,
+    timeline: Timeline,
+    *,
+    folder: Path,
+    environ: Mapping[str, str],
+) -> None:
+    stage = Stage(ledger, timeline)
+    timeline.open()
+    async with contextlib.AsyncExitStack() as stack:
+        receivers = [
+            await stack.enter_async_context(
+                Receiver(part, stage.heard, clock=time.perf_counter, wall=time.time)
+            )
+            for part in ledger.parts
+        ]
+        gateway = await stack.enter_async_context(Gateway(folder, receivers, environ=environ))
+        timeline.ready(gateway.url)
+        client = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=5))
+        for number, order in enumerate(cast, start=1):
+            await stage.play(order, gateway, client)
+            if any(missing(ledger, cast[:number])):
+                return
+
+
+async def _send(order: Order, step: Step, gateway: Gateway, client: httpx2.AsyncClient) -> Sent:
+    """Sign and send one callback; a forged one is signed with a secret that is nobody's."""
+    secret = "a stranger's guess" if step.forged else gateway.secrets[step.source]
+    at = time.perf_counter()
+    try:
+        answer = await client.post(
+            f"{gateway.url}/hooks/{step.source}",
+            content=step.body,
+            headers=headers(step.source, step.body, secret, int(time.time())),
+        )
+    except httpx2.TransportError as error:
+        detail = f"{error!r}; the gateway's last words: {gateway.last_words()}"
+        return Sent(order=order.id, step=step, at=at, took=0.0, status=None, detail=detail)
+    took = time.perf_counter() - at
+    accepted = answer.status_code == 200
+    problem = {} if accepted else answer.json()
+    return Sent(
+        order=order.id,
+        step=step,
+        at=at,
+        took=took,
+        status=answer.status_code,
+        receipt=_receipt.decode(answer.content) if accepted else None,
+        title=problem.get("title", ""),
+        detail=problem.get("detail", ""),
+    )

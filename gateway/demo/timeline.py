@@ -1,5 +1,8 @@
 """The lines on the terminal: one a happening, in columns, calm; plain when piped."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from rich.console import Console
 from rich.text import Text
 
@@ -8,9 +11,16 @@ from gateway.demo.ledger import DISPLAY, Ledger, Sent
 from gateway.demo.receivers import Arrival
 from gateway.models import Verdict
 
-CLOCK, WHO, WHAT = 8, 14, 28  # columns, with the space after them
+CLOCK, WHO, WHAT, OUTCOME = 8, 14, 28, 30  # columns; of the rest, the detail, 20 fit into 100
 DIM, GOOD, ODD, BAD = "dim", "green", "yellow", "red"
-COLOURS = {Verdict.EVENT: GOOD, Verdict.QUARANTINED: BAD}
+
+
+class Words(NamedTuple):
+    """What became of a callback: a line for each event that it made, else one."""
+
+    lines: Sequence[str]
+    colour: str
+    detail: str  # left out where the terminal is too narrow
 
 
 class Timeline:
@@ -20,6 +30,20 @@ class Timeline:
         self._console, self._ledger = console, ledger
         self._zero: float | None = None
 
+    def open(self) -> None:
+        """The first lines: who is on stage."""
+        self._print(Text("A gateway, and two receivers beside it, all on this machine:", DIM))
+        for part in self._ledger.parts:
+            trouble = f", first {part.refuses} answered 503" if part.refuses else ""
+            wants = f"gets {', '.join(part.types)}, {part.mode} mode{trouble}"
+            self._print(Text.assemble((f"  {part.name:<{WHO - 2}}", "cyan"), (wants, DIM)))
+
+    def ready(self, url: str) -> None:
+        """The gateway is up."""
+        self._print(Text.assemble((f"  {'gateway':<{WHO - 2}}", "bold"), (f"ready on {url}", DIM)))
+        legend = "The clock starts at an order's first callback, a delivery's time at its own."
+        self._print(Text(legend, DIM))
+
     def begin(self, order: Order) -> None:
         """The heading of an order."""
         self._zero = None
@@ -28,61 +52,66 @@ class Timeline:
 
     def callback(self, sent: Sent) -> None:
         """The line of one callback; below it further events that it made."""
-        outcome, colour, detail = self._outcome(sent)
-        first, *more = outcome
+        words = self._words(sent)
+        what = sent.step.kind + (" (forged)" if sent.step.forged else "")
         who = Text(DISPLAY[sent.step.source], "bold")
-        self._line(sent.at, who, sent.step.kind, Text(first, colour), detail)
-        for one in more:
-            self._line(None, Text(), "", Text(one, colour), "")
+        self._line(sent.at, who, what, Text(words.lines[0], words.colour), words.detail)
+        for line in words.lines[1:]:
+            self._line(None, Text(), "", Text(line, words.colour), "")
 
     def delivery(self, arrival: Arrival, sent: Sent | None) -> None:
         """The line of one attempt, as its receiver saw it."""
-        what = self._ledger.label(arrival.event_id) or "?"
-        after = f"{(arrival.at - sent.at) * 1000:.1f} ms" if sent else "unasked"
-        detail = "signature verified, read as a CloudEvent"
+        after = _milliseconds(arrival.at - sent.at) if sent else "no time"
+        retry = f", retry {arrival.attempt - 1}" if arrival.attempt > 1 else ""
+        outcome, detail = Text(f"delivered in {after}{retry}", GOOD), "signature verified"
         if arrival.fault:
             outcome, detail = Text("refused", BAD), arrival.fault
-        elif arrival.status == 503:
-            outcome, detail = Text(f"attempt {arrival.attempt} failed: 503", ODD), "will be retried"
-        elif arrival.attempt > 1:
-            outcome = Text(f"delivered {after}, retry {arrival.attempt - 1}", GOOD)
-        else:
-            outcome = Text(f"delivered {after}", GOOD)
+        elif arrival.status >= 300:
+            outcome = Text(f"attempt {arrival.attempt} failed: {arrival.status}", ODD)
+            detail = "will be retried"
+        what = self._ledger.label(arrival.event_id) or "?"
         self._line(arrival.at, Text(f"→ {arrival.receiver}", "cyan"), what, outcome, detail)
 
-    def _outcome(self, sent: Sent) -> tuple[list[str], str, str]:
-        """The words, their colour, and the detail that may be left out."""
-        receipt, took = sent.receipt, f"answered after {sent.took:.1f} ms"
+    def _words(self, sent: Sent) -> Words:
+        receipt, took = sent.receipt, f"answered in {_milliseconds(sent.took)}"
         if receipt is None:
-            return [f"refused: {sent.status or 'no answer'}"], ODD, sent.detail.split(";")[0]
+            answer = f"{sent.status} {sent.title}" if sent.status else "no answer"
+            refused = sent.status == 401
+            return Words(
+                [f"refused: {answer}" if refused else answer], ODD if refused else BAD, sent.detail
+            )
         if receipt.duplicate:
-            return [f"duplicate of {receipt.id}: ignored"], ODD, "verified, makes nothing new"
+            return Words([f"duplicate of {receipt.id}: ignored"], ODD, "makes nothing new")
         if receipt.verdict is Verdict.EVENT:
-            labels = [self._ledger.label(one) or "an event" for one in receipt.events]
-            return [f"verified → {labels[0]}", *(f"         → {one}" for one in labels[1:])], GOOD, took
-        return [f"{receipt.verdict}: {self._reason(sent)}"], ODD, f"verified, {took}"
-
-    def _reason(self, sent: Sent) -> str:
-        verdict = sent.receipt.verdict if sent.receipt else None
-        if verdict is Verdict.UNLINKED:
-            return "no order yet"
+            made = [self._ledger.label(one) or "it arrived nowhere" for one in receipt.events]
+            marks = ["verified", *[" " * len("verified")] * len(made)]
+            lines = [f"{mark} → {one}" for mark, one in zip(marks, made, strict=False)]
+            return Words(lines, GOOD, took)
         known = self._ledger.latest(sent.order, sent.step.says)
-        if known is None:
-            return "nothing of it has arrived"
-        if verdict is Verdict.MERGED:
-            return f"{DISPLAY.get(known.told_by, known.told_by)} told {known.type} #{known.seq}"
-        return f"{known.fulfilment} by now"
+        if receipt.verdict is Verdict.UNLINKED or known is None:
+            return Words([f"{receipt.verdict}: no order yet"], ODD, "waits for its order")
+        if receipt.verdict is Verdict.MERGED:
+            first = f"{DISPLAY.get(known.told_by, known.told_by)} told it first"
+            return Words([f"merged with {known.type} #{known.seq}"], ODD, first)
+        return Words([f"{receipt.verdict}: {known.fulfilment} by now"], ODD, took)
 
     def _line(self, at: float | None, who: Text, what: str, outcome: Text, detail: str) -> None:
-        if self._zero is None and at is not None:
+        if self._zero is None:
             self._zero = at
         clock = "" if at is None or self._zero is None else f"{at - self._zero:.3f}"
-        line = Text(clock.rjust(CLOCK - 2) + "  ", DIM)
+        line = Text.assemble((clock.rjust(CLOCK - 2) + "  ", DIM))
         who.align("left", WHO)
         line.append_text(who).append(what.ljust(WHAT)).append_text(outcome)
-        if detail and line.cell_len + 2 + len(detail) <= self._console.width:
-            line.append(f"  {detail}", DIM)
+        column = CLOCK + WHO + WHAT + OUTCOME
+        if detail and max(column, line.cell_len + 1) + len(detail) <= self._console.width:
+            line.append(" " * max(1, column - line.cell_len) + detail, DIM)
         self._print(line)
 
     def _print(self, line: Text) -> None:
         self._console.print(line, no_wrap=True, overflow="ellipsis", highlight=False)
+
+
+def _milliseconds(seconds: float) -> str:
+    """Three digits or so: `6.2 ms`, `1718 ms`."""
+    amount = seconds * 1000
+    return f"{amount:.0f} ms" if amount >= 100 else f"{amount:.1f} ms"

@@ -113,7 +113,6 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         return (
             self._keep_alive
-            and self._lost is None
             and transport is not None
             and not transport.is_closing()
             and transport.get_write_buffer_size() == 0

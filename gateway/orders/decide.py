@@ -5,16 +5,18 @@ may touch already read, and writes what it returns.
 """
 
 from collections.abc import Sequence
+from decimal import Context, localcontext
 
 import msgspec
 from msgspec import Raw
 
-from gateway.events import OrderSummary, Writer
+from gateway.events import OrderData, OrderSummary, Writer
 from gateway.models import (
     Decision,
     Entry,
     Fact,
     Known,
+    Millis,
     Note,
     Track,
     Unknown,
@@ -25,7 +27,7 @@ from gateway.models import (
 from gateway.orders.render import order_data, summary
 from gateway.orders.state import OrderState, load, save
 from gateway.orders.tables import OrderType
-from gateway.orders.tracks import Emission, apply, told_key
+from gateway.orders.tracks import Applied, Emission, apply, learn, told_key, updated
 
 VERDICT_ORDER = (
     Verdict.EVENT,
@@ -38,11 +40,12 @@ VERDICT_ORDER = (
 
 def verdict_of(notes: Sequence[Note]) -> Verdict:
     """The verdict of a callback: the strongest of its facts'."""
-    found = {note.verdict for note in notes}
-    return next(verdict for verdict in VERDICT_ORDER if verdict in found or not found)
+    return min((note.verdict for note in notes), key=VERDICT_ORDER.index)
 
 
 _TRACK_ORDER = {Track.CREATED: 0, Track.PAYMENT: 1}
+_EXACT = Context(prec=200)  # sums of any two amounts that a normalizer lets through are exact
+_OPENING = Emission(type=OrderType.CREATED, implied=True)
 
 
 class Orders:
@@ -57,7 +60,7 @@ class Orders:
 
     def wait_over(self, waiting: Sequence[Waiting], known: Known) -> Decision:
         """Make waiting facts whose patience is used up an order of their own (design 6.3)."""
-        owner = min((w.entry for w in waiting), key=lambda e: not _is_session(e.fact)).fact.own
+        owner = min((w.entry.fact for w in waiting), key=_unfit_to_name).own
         session = _Session(self._writer, known)
         entries = [
             Entry(
@@ -70,8 +73,10 @@ class Orders:
         return session.run(_in_order(entries))
 
 
-def _is_session(fact: Fact) -> bool:
-    return fact.track is Track.CREATED
+def _unfit_to_name(fact: Fact) -> tuple[bool, int, int, Millis, str]:
+    """The least is the best to name an order by: a session, a payment, what knows most ids."""
+    rank = _TRACK_ORDER.get(fact.track, 2)
+    return fact.own is None, rank, -len(fact.links), fact.at, fact.own or ""
 
 
 def _in_order(entries: Sequence[Entry]) -> list[Entry]:
@@ -87,13 +92,16 @@ class _Session:
         self.decision = Decision()
         self.links = dict(known.links)
         self.states: dict[str, OrderState] = {}
+        self.recorded = Millis(0)
 
     def run(self, entries: Sequence[Entry]) -> Decision:
         linked = self._link(entries)
         if linked:
             entries = _in_order([*entries, *linked])
-        for entry in entries:
-            self._decide(entry)
+        self.recorded = max(entry.origin.recorded for entry in entries)
+        with localcontext(_EXACT):
+            for entry in entries:
+                self._decide(entry)
         decision = self.decision
         decision.orders = {key: (state.seq, save(state)) for key, state in self.states.items()}
         decision.verdicts = {key: verdict_of(notes) for key, notes in decision.notes.items()}
@@ -147,13 +155,21 @@ class _Session:
             return
         state = self._state(origin.shop, order)
         before = summary(state)
-        events = self._alias(state, entry)
+        learn(state, fact)
+        events = self._alias(state, entry, before)
+        opening = None
+        if not state.seq and fact.track is not Track.CREATED:
+            # Made now, because an implied order.created says what the order was before this fact.
+            opening = order_data(state, _OPENING, fact, origin, before)
         applied = apply(state, fact)
         for emission in applied.emissions:
-            events += self._emit(state, emission, entry, before)
+            if opening is not None and not state.seq and emission.type is not OrderType.CREATED:
+                events += self._emit(state, _OPENING, opening, entry)
+            data = order_data(state, emission, fact, origin, before)
+            events += self._emit(state, emission, data, entry)
+        if applied.emissions and not events:
+            applied = Applied(verdict=Verdict.MERGED, reason="this was told before")
         verdict = Verdict.EVENT if events else applied.verdict
-        if verdict is Verdict.EVENT and not events:
-            verdict = Verdict.MERGED
         self._note(entry, verdict, applied.reason, tuple(events), order)
 
     def _state(self, shop: str, order: str) -> OrderState:
@@ -164,46 +180,42 @@ class _Session:
             self.states[order] = state
         return state
 
-    def _alias(self, state: OrderState, entry: Entry) -> list[str]:
+    def _alias(self, state: OrderState, entry: Entry, before: OrderSummary) -> list[str]:
         """Record another name of the order that was found through a link (design 6.3)."""
         name = entry.fact.order
         if name is None or name == state.order or name in state.aliases:
             return []
-        if name_key(name) in self.links or name in self.known.orders:
+        if name_key(name) in self.links or name in self.known.orders or name in self.states:
             return []  # that name is another order's: it stays so
-        before = summary(state)
         state.aliases.append(name)
         self.links[name_key(name)] = self.decision.links[name_key(name)] = state.order
-        change = Emission(
-            type=OrderType.UPDATED, occurrence=("alias", name), what="alias", value=name
-        )
-        return self._emit(state, change, entry, before)
+        if not state.seq:
+            return []  # nothing was told that this would change
+        change = updated("alias", name, entry.fact.at)
+        data = order_data(state, change, entry.fact, entry.origin, before)
+        return self._emit(state, change, data, entry)
 
     def _emit(
-        self, state: OrderState, emission: Emission, entry: Entry, before: OrderSummary
+        self, state: OrderState, emission: Emission, data: OrderData, entry: Entry
     ) -> list[str]:
-        """Make the event, after an implied `order.created` when the order begins with it."""
-        made: list[str] = []
-        if not state.seq and emission.type is not OrderType.CREATED:
-            first = Emission(type=OrderType.CREATED, implied=True)
-            made += self._emit(state, first, entry, before)
+        """Make the event, unless it was made before."""
         told = told_key(emission.type, emission.occurrence)
         if told in state.told:
-            return made
+            return []
         state.told.add(told)
         state.seq += 1
         event = self.writer.order_event(
-            order_data(state, emission, entry.fact, entry.origin, before),
+            data,
             event_type=emission.type,
             occurrence=emission.occurrence,
             seq=state.seq,
             source=entry.origin.source,
             at=entry.fact.at,
-            recorded=entry.origin.recorded,
+            recorded=self.recorded,
             traceparent=entry.origin.traceparent,
         )
         self.decision.events.append((entry.origin.callback, event))
-        return [*made, event.id]
+        return [event.id]
 
     def _pass_on(self, entry: Entry) -> None:
         fact, origin = entry.fact, entry.origin
@@ -215,7 +227,7 @@ class _Session:
             shop=origin.shop,
             source=origin.source,
             at=fact.at,
-            recorded=origin.recorded,
+            recorded=self.recorded,
             traceparent=origin.traceparent,
         )
         self.decision.events.append((origin.callback, event))

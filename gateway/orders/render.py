@@ -18,7 +18,7 @@ from gateway.events import (
     shipment,
 )
 from gateway.models import Fact, Money, Origin
-from gateway.orders.state import OrderState, like, value_of
+from gateway.orders.state import OrderState, value_of
 from gateway.orders.tables import OrderType
 from gateway.orders.tracks import Emission
 
@@ -37,7 +37,7 @@ def summary(state: OrderState) -> OrderSummary:
 def order_data(
     state: OrderState, emission: Emission, fact: Fact, origin: Origin, before: OrderSummary
 ) -> OrderData:
-    """`data` of the event that `emission` asks for."""
+    """`data` of the event that `emission` asks for; `before` is the summary before the fact."""
     parts = [_part(key, state) for key in sorted(state.fulfilments) if key]
     parcel = state.fulfilments.get(fact.key or "") if fact.key else None
     own = shipment(parcel.shipment()) if parcel is not None else None
@@ -63,11 +63,11 @@ def order_data(
 
 def _change(state: OrderState, emission: Emission, fact: Fact) -> OrderChange:
     return OrderChange(
-        id=emission.refund or fact.key,
+        id=emission.about,
         what=emission.what,
         value=emission.value,
         amount=money(emission.amount),
-        reason=fact.reason,
+        reason=fact.reason if emission.type is not OrderType.CREATED else None,
         quantity=emission.quantity,
         partial=emission.partial,
         implied=emission.implied,
@@ -78,11 +78,13 @@ def _change(state: OrderState, emission: Emission, fact: Fact) -> OrderChange:
 
 def _is_full(state: OrderState) -> bool | None:
     """Whether everything that was paid was given back; None while one of the two is not known."""
-    paid = value_of(state.paid_total()) or value_of(state.total)
-    refunded = state.refunded()
-    if paid is None or not refunded:
+    paid, refunded = state.known_amount(), state.refund_sum()
+    if paid is None or refunded is None or not state.refunded():
         return None
-    return refunded >= paid
+    if paid.currency and refunded.currency and paid.currency != refunded.currency:
+        return None
+    value = value_of(paid)
+    return state.refunded() >= value if value is not None else None
 
 
 def _refund_word(state: OrderState) -> str | None:
@@ -120,10 +122,9 @@ def _payments(state: OrderState) -> OrderPayments:
         )
         for key, payment in state.visible_payments()
     ]
-    refunded = like(state.refund_like(), state.refunded()) if state.refunded_any() else None
     return OrderPayments(
         paid=money(state.paid_total()),
-        refunded=money(refunded),
+        refunded=money(state.refund_sum()),
         payments=payments,
         refunds=[
             OrderRefund(key, refund.state, money(refund.amount))

@@ -4,7 +4,7 @@ Every track keeps the highest, or the latest by provider time, of what was said;
 depends on which fact came first but `seq` and `told`, the record of what was sent.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -13,6 +13,8 @@ from gateway.models import Line, Millis, Money, Shipment
 from gateway.orders.tables import IN_PRINT, RANKS
 
 NEVER = Millis(-1)
+INT64 = 2**63 - 1
+SUMS_LIMIT = 4096  # more sums of refunds than any real charge has
 
 
 class Payment(msgspec.Struct, array_like=True):
@@ -100,7 +102,8 @@ class OrderState(msgspec.Struct):
 
     def proven(self) -> bool:
         """Whether a payment or a print makes soft cancels void."""
-        return self.paid() or any(part.rank >= IN_PRINT for part in self.fulfilments.values())
+        parts = self.fulfilments.values()
+        return self.paid() or any(part.rank >= IN_PRINT or part.shipped for part in parts)
 
     def is_cancelled(self, part: Fulfilment) -> bool:
         """Whether this provider order counts as cancelled."""
@@ -125,7 +128,7 @@ class OrderState(msgspec.Struct):
 
     def visible_payments(self) -> list[tuple[str | None, Payment]]:
         """The named payments, and the unnamed one unless a named one has come as far."""
-        found: list[tuple[str | None, Payment]] = list(self.payments.items())
+        found: list[tuple[str | None, Payment]] = sorted(self.payments.items())
         unnamed = self.unnamed_payment
         if unnamed is not None and not self.covers(unnamed.state):
             found.append((None, unnamed))
@@ -144,19 +147,23 @@ class OrderState(msgspec.Struct):
             amounts = [unnamed.amount]
         return add(amounts)
 
-    def refunded_in(self, group: str) -> Decimal:
-        """What was refunded of one payment or charge.
+    def known_amount(self) -> Money | None:
+        """What was paid, else the order's total."""
+        paid = self.paid_total()
+        return paid if value_of(paid) is not None else self.total
 
-        Named refunds that succeeded, or what the charge itself says when that is more. A refund
-        that failed after the charge spoke is no longer in what the charge said.
+    def refunded_in(self, group: str) -> Decimal:
+        """What was refunded of one payment or charge, at least.
+
+        Named refunds, and what the charge itself says beyond those that its sum may contain. A
+        refund that failed after the charge spoke may be in that sum too, and is so no longer.
         """
         named = [refund for refund in self.refunds.values() if refund.group == group]
-        succeeded = sum((_value(r.amount) for r in named if r.state == "succeeded"), Decimal())
         said, at = self.cumulative.get(group, (None, NEVER))
-        lost = sum(
-            (_value(r.amount) for r in named if r.state == "failed" and r.at > at), Decimal()
-        )
-        return max(succeeded, _value(said) - lost)
+        succeeded = [_value(r.amount) for r in named if r.state == "succeeded"]
+        lost = [_value(r.amount) for r in named if r.state == "failed" and r.at > at]
+        beyond = _value(said) - _contained([*succeeded, *lost], _value(said))
+        return sum(succeeded, beyond)
 
     def refunded(self) -> Decimal:
         """What was refunded in all, in major units."""
@@ -171,14 +178,15 @@ class OrderState(msgspec.Struct):
         """Whether a refund with a name, or a charge's sum, tells what was refunded."""
         return self.refunded() > 0 or any(r.state == "succeeded" for r in self.refunds.values())
 
-    def refund_like(self) -> Money | None:
-        """An amount in the currency and unit of this order's refunds, for rendering sums."""
-        for refund in self.refunds.values():
-            if refund.amount is not None:
-                return refund.amount
-        for money, _ in self.cumulative.values():
-            return money
-        return None
+    def refund_sum(self) -> Money | None:
+        """What was refunded in all, as an amount; None while no amount is known."""
+        if self.unnamed_refund and not self.refunds_known():
+            return None
+        named = [refund.amount for _, refund in sorted(self.refunds.items()) if refund.amount]
+        said = [amount for _, (amount, _) in sorted(self.cumulative.items())]
+        if len({amount.currency for amount in (*named, *said)}) != 1:
+            return None
+        return like((*said, *named)[0], self.refunded())
 
     def dispute(self) -> str | None:
         """`open` while any dispute is, `closed` when all are, None without one."""
@@ -194,7 +202,7 @@ def latest(
 
 
 def _value(money: Money | None) -> Decimal:
-    return Decimal(money.value) if money is not None and money.value is not None else Decimal()
+    return value_of(money) or Decimal()
 
 
 def value_of(money: Money | None) -> Decimal | None:
@@ -202,33 +210,54 @@ def value_of(money: Money | None) -> Decimal | None:
     return Decimal(money.value) if money is not None and money.value is not None else None
 
 
+def plain(value: Decimal) -> str:
+    """The digits, never with an exponent."""
+    return format(value, "f")
+
+
+def _contained(amounts: Sequence[Decimal], limit: Decimal) -> Decimal:
+    """The most that some of these amounts add up to without passing `limit`.
+
+    Amounts count whole: a sum of 4 does not contain a refund of 6.
+    """
+    if sum(amounts, Decimal()) <= limit:
+        return sum(amounts, Decimal())
+    sums = {Decimal()}
+    for amount in amounts:
+        if len(sums) < SUMS_LIMIT:
+            sums |= {total + amount for total in sums if total + amount <= limit}
+    return max(sums)
+
+
 def add(amounts: Iterable[Money]) -> Money | None:
-    """The sum; without a currency when they differ, without minor units when one lacks them."""
+    """The sum; None without amounts, and without a value when the currencies differ."""
     items = list(amounts)
-    if not items:
-        return None
-    if len(items) == 1:
-        return items[0]
-    currencies = {item.currency for item in items}
+    if len(items) < 2:
+        return items[0] if items else None
+    if len({item.currency for item in items}) > 1:
+        return Money()
     minors = [item.minor for item in items if item.minor is not None]
-    same = len(currencies) == 1
     return Money(
-        value=str(sum((_value(item) for item in items), Decimal())) if same else None,
-        minor=sum(minors) if same and len(minors) == len(items) else None,
-        currency=currencies.pop() if same else None,
+        value=plain(sum((_value(item) for item in items), Decimal())),
+        minor=_storable(sum(minors)) if len(minors) == len(items) else None,
+        currency=items[0].currency,
     )
 
 
-def like(model: Money | None, value: Decimal) -> Money | None:
-    """`value` in the currency and minor unit of `model`; None when there is no model."""
-    if model is None:
-        return None
+def like(model: Money, value: Decimal) -> Money:
+    """`value` in the currency and unit of `model`, with as many decimals at least."""
+    known = value_of(model)
     minor = None
-    if model.minor is not None and model.value is not None:
-        exponent = -int(Decimal(model.value).as_tuple().exponent)
-        minor = int(value.scaleb(exponent))
-        value = value.quantize(Decimal(1).scaleb(-exponent))
-    return Money(value=str(value), minor=minor, currency=model.currency)
+    if known is not None:
+        value += Decimal(0).scaleb(int(known.as_tuple().exponent))
+    if known and model.minor is not None:
+        count, rest = divmod(value * model.minor, known)
+        minor = None if rest else _storable(int(count))
+    return Money(value=plain(value), minor=minor, currency=model.currency)
+
+
+def _storable(minor: int) -> int | None:
+    return minor if abs(minor) <= INT64 else None
 
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")

@@ -5,7 +5,6 @@ which events to make; an empty list comes with the reason why not.
 """
 
 from collections.abc import Callable
-from decimal import Decimal
 
 import msgspec
 
@@ -19,6 +18,7 @@ from gateway.orders.state import (
     Refund,
     latest,
     like,
+    plain,
     value_of,
 )
 from gateway.orders.tables import (
@@ -42,7 +42,7 @@ class Emission(msgspec.Struct, frozen=True, kw_only=True):
     quantity: int | None = None
     what: str | None = None
     value: str | None = None
-    refund: str | None = None
+    about: str | None = None  # the id of the payment, refund, dispute or provider order
     amount: Money | None = None
 
 
@@ -66,27 +66,41 @@ def _emit(*emissions: Emission) -> Applied:
     return Applied(emissions=emissions)
 
 
-def _updated(what: str, value: str, at: Millis, *key: str) -> Emission:
+def updated(
+    what: str,
+    value: str,
+    at: Millis,
+    *,
+    key: tuple[str, ...] = (),
+    about: str | None = None,
+    amount: Money | None = None,
+) -> Emission:
+    """`order.updated`: what changed, and its new value; `key` tells apart things of one kind."""
     return Emission(
-        type=OrderType.UPDATED, occurrence=(what, *key, value, str(at)), what=what, value=value
+        type=OrderType.UPDATED,
+        occurrence=(what, *key, value, str(at)),
+        what=what,
+        value=value,
+        about=about,
+        amount=amount,
     )
 
 
 def apply(state: OrderState, fact: Fact) -> Applied:
-    """Apply one fact to its track, and its details to the order."""
-    known = state.paid_total()
+    """Apply one fact to its track; its details were learnt before."""
+    known = value_of(state.paid_total())
     was_cancelled = _soft_told(state)
-    _fill_in(state, fact)
     applied = TRACKS[fact.track](state, fact)
     if was_cancelled and state.proven():
-        reopened = _updated("reopened", state.order, fact.at)
-        applied = Applied(emissions=(reopened, *applied.emissions))
+        reopened = updated("reopened", state.order, fact.at)
+        return Applied(emissions=(reopened, *applied.emissions))
     if applied.verdict is Verdict.MERGED and known is None:
         # The payment was told without an amount, and this names it. (An order's total that a
         # later order.created adds is filled in silently: the payment follows, or has told it.)
-        amount = value_of(state.paid_total())
+        paid = state.paid_total()
+        amount = value_of(paid)
         if amount is not None:
-            return _emit(_updated("amount", str(amount), fact.at))
+            return _emit(updated("amount", plain(amount), fact.at, about=fact.key, amount=paid))
     return applied
 
 
@@ -98,8 +112,8 @@ def _soft_told(state: OrderState) -> bool:
     )
 
 
-def _fill_in(state: OrderState, fact: Fact) -> None:
-    """Details: the latest by provider time wins, and nothing known is lost to silence."""
+def learn(state: OrderState, fact: Fact) -> None:
+    """Take in details: the latest by provider time wins, and nothing known is lost to silence."""
     for system, ids in fact.ids.items():
         known = state.ids.setdefault(system, [])
         known.extend(found for found in ids if found not in known)
@@ -164,6 +178,7 @@ def _payment_emission(fact: Fact, *, additional: bool) -> Emission:
         occurrence=(fact.key,) if fact.key is not None else (),
         implied=fact.implied,
         additional=additional,
+        about=fact.key,
         amount=fact.amount,
     )
 
@@ -181,59 +196,63 @@ def _better_payment(known: Payment | None, fact: Fact) -> Payment:
 
 
 def _refund(state: OrderState, fact: Fact) -> Applied:
-    before, group = state.refunded(), fact.group or ""
-    nameless = state.unnamed_refund and not state.refunds_known()
-    if fact.key is None and fact.cumulative is None:
-        had_any, state.unnamed_refund = state.refunded_any(), True
-        if had_any:
-            return _merged("a refund of this order was told before")
-        return _emit(Emission(type=OrderType.REFUNDED, occurrence=(group, "")))
-    if fact.key is None:
-        return _cumulative_refund(state, fact, group, before=before, told=nameless)
-    known = state.refunds.get(fact.key)
-    state.refunds[fact.key] = _better_refund(known, fact, group)
-    if known is not None and REFUND_RANKS[known.state] > REFUND_RANKS[fact.state]:
-        return _superseded(f"this refund is {known.state} by now")
-    if known is not None and known.state == fact.state:
-        return _merged(f"this refund was known as {fact.state}")
-    return _named_refund(state, fact, before=before, told=nameless)
+    if fact.key is not None:
+        return _named_refund(state, fact, fact.key)
+    if fact.cumulative is not None:
+        return _cumulative_refund(state, fact, fact.cumulative)
+    had_any, state.unnamed_refund = state.refunded_any(), True
+    if had_any:
+        return _merged("a refund of this order was told before")
+    return _emit(Emission(type=OrderType.REFUNDED, occurrence=(fact.group or "", "")))
 
 
-def _named_refund(state: OrderState, fact: Fact, *, before: Decimal, told: bool) -> Applied:
-    after = state.refunded()
-    key = fact.key or ""
+def _named_refund(state: OrderState, fact: Fact, key: str) -> Applied:
+    known, before, unnamed = state.refunds.get(key), state.refunded(), _only_unnamed(state)
+    state.refunds[key] = _better_refund(known, fact, fact.group or "")
+    changed = state.refunded() != before
+    was = known.state if known is not None else None
+    if was is not None and REFUND_RANKS[was] > REFUND_RANKS[fact.state]:
+        return _superseded(f"this refund is {was} by now")
+    if fact.state == "failed" and (changed or was == "succeeded"):
+        return _emit(
+            updated("refund", "failed", fact.at, key=(key,), about=key, amount=fact.amount)
+        )
     if fact.state == "failed":
-        if after != before:
-            return _emit(_updated("refund", "failed", fact.at, key))
         return _merged("the refund failed, and its success was never told")
     if fact.state == "pending":
         return _merged("the refund is pending; it is told when it succeeds")
-    if told:
-        if fact.amount is not None:
-            return _emit(_updated("refund", key, fact.at))
-        return _merged(f"the refund that was told without a name is {key}")
-    if after == before and value_of(fact.amount):
+    if (unnamed or was == "succeeded") and changed:
+        return _emit(
+            updated("refund", "amount", fact.at, key=(key,), about=key, amount=fact.amount)
+        )
+    if unnamed or was == "succeeded":
+        return _merged("this refund was told before")
+    if not changed and value_of(fact.amount):
         return _merged("what the charge said to be refunded includes it")
     return _emit(
-        Emission(type=OrderType.REFUNDED, occurrence=(key,), refund=key, amount=fact.amount)
+        Emission(type=OrderType.REFUNDED, occurrence=(key,), about=key, amount=fact.amount)
     )
 
 
-def _cumulative_refund(
-    state: OrderState, fact: Fact, group: str, *, before: Decimal, told: bool
-) -> Applied:
-    said = fact.cumulative
-    known = state.cumulative.get(group)
-    if said is None or (known is not None and known[1] > fact.at):
+def _only_unnamed(state: OrderState) -> bool:
+    """Whether a refund was told of which neither name nor amount is known yet."""
+    return state.unnamed_refund and not state.refunds_known()
+
+
+def _cumulative_refund(state: OrderState, fact: Fact, said: Money) -> Applied:
+    group, before, unnamed = fact.group or "", state.refunded(), _only_unnamed(state)
+    known, at = state.cumulative.get(group, (None, NEVER))
+    if (fact.at, value_of(said) or 0) < (at, value_of(known) or 0):
         return _superseded("the charge has told a later sum")
     state.cumulative[group] = (said, fact.at)
     after = state.refunded()
-    if after < before or (told and after > before):
-        return _emit(_updated("refund", str(after), fact.at, group))
     if after == before:
         return _merged("the refunds with names say as much")
-    amount, sum_text = like(said, after - before), said.value or ""
-    return _emit(Emission(type=OrderType.REFUNDED, occurrence=(group, sum_text), amount=amount))
+    occurrence = (group, said.value or "")
+    if after < before or unnamed or _was_told(state, OrderType.REFUNDED, occurrence):
+        return _emit(updated("refund", plain(after), fact.at, key=(group,)))
+    amount = like(said, after - before)
+    return _emit(Emission(type=OrderType.REFUNDED, occurrence=occurrence, amount=amount))
 
 
 def _better_refund(known: Refund | None, fact: Fact, group: str) -> Refund:
@@ -262,8 +281,10 @@ def _dispute(state: OrderState, fact: Fact) -> Applied:
     if known is not None and known.state == fact.state:
         return _merged(f"the dispute was known as {fact.state}")
     if fact.state == "open" and not _was_told(state, OrderType.DISPUTED, (key,)):
-        return _emit(Emission(type=OrderType.DISPUTED, occurrence=(key,), amount=fact.amount))
-    return _emit(_updated("dispute", fact.state, fact.at, key))
+        return _emit(
+            Emission(type=OrderType.DISPUTED, occurrence=(key,), about=key, amount=fact.amount)
+        )
+    return _emit(updated("dispute", fact.state, fact.at, key=(key,), about=key))
 
 
 def _older_dispute(known: Dispute, fact: Fact) -> bool:
@@ -279,7 +300,7 @@ def _hold(state: OrderState, fact: Fact) -> Applied:
     if before == fact.state:
         return _merged("the hold was known" if before else "the order was not on hold")
     if not fact.state:
-        return _emit(_updated("hold", "released", fact.at))
+        return _emit(updated("hold", "released", fact.at))
     occurrence = (fact.state, str(fact.at))
     return _emit(Emission(type=OrderType.ON_HOLD, occurrence=occurrence))
 
@@ -296,7 +317,7 @@ def _fulfilment(state: OrderState, fact: Fact) -> Applied:
         applied = _advance(state, part, fact)
     if applied.emissions or not tracked or not state.seq:
         return applied
-    return _emit(_updated("shipment", tracked, fact.at, key))
+    return _emit(updated("shipment", tracked, fact.at, key=(key,), about=_number(fact)))
 
 
 def _advance(state: OrderState, part: Fulfilment, fact: Fact) -> Applied:
@@ -309,12 +330,19 @@ def _advance(state: OrderState, part: Fulfilment, fact: Fact) -> Applied:
     if rank < before:
         return _superseded(f"this provider order is {part.state} by now")
     emitted = FULFILMENT_TYPES[fact.state]
+    if emitted is None and not state.seq:
+        return _emit(Emission(type=OrderType.CREATED))
     if rank == before or emitted is None:
         return _merged(f"this provider order was known as {fact.state}")
     key = fact.key or ""
     if emitted is OrderType.UPDATED:
-        return _emit(_updated("fulfilment", fact.state, fact.at, key))
-    return _emit(Emission(type=emitted, occurrence=(key,)))
+        return _emit(updated("fulfilment", fact.state, fact.at, key=(key,), about=_number(fact)))
+    return _emit(Emission(type=emitted, occurrence=(key,), about=_number(fact)))
+
+
+def _number(fact: Fact) -> str | None:
+    """The provider's id of its order: the key without the provider's name."""
+    return (fact.key or "").partition(":")[2] or None
 
 
 def _cancel(state: OrderState, part: Fulfilment, fact: Fact) -> Applied:
@@ -328,7 +356,7 @@ def _cancel(state: OrderState, part: Fulfilment, fact: Fact) -> Applied:
     occurrence: tuple[str, ...] = (key,)
     if _was_told(state, OrderType.CANCELLED, occurrence):
         occurrence = (key, "reopened")  # cancelled softly, reopened, and now for good
-    return _emit(Emission(type=OrderType.CANCELLED, occurrence=occurrence))
+    return _emit(Emission(type=OrderType.CANCELLED, occurrence=occurrence, about=_number(fact)))
 
 
 def _partial(state: OrderState, part: Fulfilment, fact: Fact, quantity: int) -> Applied:
@@ -340,24 +368,34 @@ def _partial(state: OrderState, part: Fulfilment, fact: Fact, quantity: int) -> 
         part.cancelled = max(known, quantity)
     if quantity == known:
         return _merged(f"{quantity} were known as {fact.state}")
-    if quantity < known or state.is_cancelled(part) or part.state == "shipped":
+    ended = shipping and part.state == "shipped"
+    if quantity < known or state.is_cancelled(part) or ended:
         return _superseded("more was told of this provider order before")
     kind = OrderType.SHIPPED if shipping else OrderType.CANCELLED
     occurrence = (fact.key or "", str(quantity))
-    return _emit(Emission(type=kind, occurrence=occurrence, partial=True, quantity=quantity))
+    return _emit(
+        Emission(
+            type=kind, occurrence=occurrence, partial=True, quantity=quantity, about=_number(fact)
+        )
+    )
 
 
 def _ship(part: Fulfilment, fact: Fact) -> str | None:
-    """Take in the shipment; the tracking number when it is a new one."""
+    """Take in the shipment; by what it is tracked, when that is new."""
     if fact.shipment is None:
         return None
-    before = part.parcel.get("tracking_number", ("", NEVER))[0]
+    before = _tracking(part)
     for name in Shipment.__struct_fields__:
         value = getattr(fact.shipment, name)
         if value is not None and fact.at >= part.parcel.get(name, ("", NEVER))[1]:
             part.parcel[name] = (value, fact.at)
-    after = part.parcel.get("tracking_number", ("", NEVER))[0]
+    after = _tracking(part)
     return after if after != before else None
+
+
+def _tracking(part: Fulfilment) -> str | None:
+    parcel = part.shipment() or Shipment()
+    return parcel.tracking_number or parcel.tracking_url
 
 
 def _change(state: OrderState, fact: Fact) -> Applied:
@@ -368,7 +406,7 @@ def _change(state: OrderState, fact: Fact) -> Applied:
     state.changes[what] = (fact.state, fact.at)
     if known is not None and known[0] == fact.state:
         return _merged("it was known")
-    return _emit(_updated(what, fact.state, fact.at))
+    return _emit(updated(what, fact.state, fact.at))
 
 
 TRACKS: dict[Track, Callable[[OrderState, Fact], Applied]] = {

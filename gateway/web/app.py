@@ -7,13 +7,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.events import schemas
 from gateway.runtime import Gateway
 from gateway.web.control import control_routes
 from gateway.web.health import Ready, healthz
-from gateway.web.hooks import Hooks
+from gateway.web.hooks import HOOKS, Hooks
 from gateway.web.problems import problem
 
 SCHEMA_TYPE = "application/schema+json"
@@ -48,18 +48,27 @@ class Schemas:
         )
 
 
+class Public:
+    """The public routes; callbacks go straight to their door, past layers that cost them a tenth."""
+
+    def __init__(self, hooks: ASGIApp, others: ASGIApp) -> None:
+        self._hooks, self._others = hooks, others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http" and scope["path"].startswith(HOOKS):
+            await self._hooks(scope, receive, send)
+        else:
+            await self._others(scope, receive, send)
+
+
 def public_app(gateway: Gateway) -> ASGIApp:
     """What the world may reach."""
     hooks = Hooks(
         gateway.receiver, body_limit=gateway.settings.server.body_limit, clock=gateway.clock
     )
-    return _application(
-        [
-            Route("/hooks/{source}", hooks),
-            Route("/schemas/v1/{name}", Schemas().__call__),
-            Route("/healthz", healthz),
-        ]
-    )
+    others = [Route("/schemas/v1/{name}", Schemas().__call__), Route("/healthz", healthz)]
+    return Public(hooks, _application(others))
 
 
 def admin_app(gateway: Gateway) -> ASGIApp:

@@ -24,6 +24,7 @@ from gateway.models import Callback, Millis, Receipt, Verdict
 from gateway.telemetry.logs import Throttle
 from gateway.web.problems import error_problem, problem
 
+HOOKS = "/hooks/"
 BODIES = 64 << 20  # bytes of bodies under way in all, so that slow senders cannot fill the memory
 MAXIMUM_DIGITS = 15  # of a Content-Length: more is no length
 
@@ -44,7 +45,7 @@ class Receives(Protocol):
 
 
 class Hooks:
-    """The ASGI application behind the route; `body_limit` is bytes."""
+    """The ASGI application of the paths below `HOOKS`; `body_limit` is bytes."""
 
     def __init__(self, receiver: Receives, *, body_limit: int, clock: Callable[[], Millis]) -> None:
         self._receiver, self._limit, self._clock = receiver, body_limit, clock
@@ -56,7 +57,7 @@ class Hooks:
         if scope["method"] != "POST":
             await problem(405, "callbacks are sent by POST", allow="POST")(scope, receive, send)
             return
-        await self._answer(scope["path_params"]["source"], scope, receive, send)
+        await self._answer(scope["path"].removeprefix(HOOKS), scope, receive, send)
 
     async def _answer(self, source: str, scope: Scope, receive: Receive, send: Send) -> None:
         try:

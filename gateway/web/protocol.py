@@ -75,9 +75,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._spare = int(limits.linger_size)
         self._refusal: Refusal | None = None
         self._active: RequestResponseCycle | None = None  # the one being answered
-        self._known_host: bytes | None = (
-            None  # the last good value, so that a kept connection checks it once
-        )
+        self._known_host: bytes | None = None  # the last good one: a connection checks it once
 
         # The request that is being read.
         self._phase = _BETWEEN
@@ -86,9 +84,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._foreign = 0  # what of it came before this request, at most
         self._head = 0  # bytes of this head in earlier data
         self._excess = 0  # bytes of this body that were neither data nor fair framing
-        self._host = False
+        self._host = self._upgrade = False
         self._framing = b""
-        self._upgrade = False
         self._skipped = False  # the parser, seeing an upgrade, will skip the body
         self._keep_alive = False
 

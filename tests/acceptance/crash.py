@@ -29,7 +29,7 @@ PAUSE = 0.06  # seconds, the longest rest of a sender between two callbacks
 TIMEOUT = 2.0  # seconds, of one attempt
 QUIET = 1.5  # seconds without an arrival after which a complete run is over
 STUCK = 6.0  # seconds without an arrival after which an incomplete run is over
-DRAIN_LIMIT = 120.0  # seconds
+DRAIN_LIMIT = 60.0  # seconds
 SECONDS_A_KILL = 2.5  # of the long run
 
 
@@ -94,7 +94,9 @@ async def run(plan: Plan, folder: Path) -> Report:
         try:
             await asyncio.wait_for(sending, DRAIN_LIMIT)
         except TimeoutError:
-            found.append(f"callbacks were not answered within {DRAIN_LIMIT:g} s of the last start")
+            found.append(
+                f"load: callbacks were not answered within {DRAIN_LIMIT:g} s of the last start"
+            )
         await _drain(load, wanted)
         await gateway.stop()
     found += _integrity(gateway.database)
@@ -162,7 +164,7 @@ def _integrity(database: Path) -> list[str]:
 
 def _tracebacks(log: Path) -> list[str]:
     count = log.read_text(encoding="utf-8", errors="replace").count("Traceback (most recent call")
-    return [f"the log has {count} tracebacks"] if count else []
+    return [f"log: there are {count} tracebacks"] if count else []
 
 
 def _evidence(

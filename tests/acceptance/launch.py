@@ -5,10 +5,12 @@ of them.
 """
 
 import argparse
+import asyncio
+import functools
 import runpy
+import sqlite3
 import sys
 import time
-from asyncio import Future
 from collections.abc import Callable
 from typing import Any
 
@@ -24,24 +26,47 @@ def synchronous_normal() -> None:
 
 def ack_before_commit() -> None:
     """The sender of a callback is answered before the COMMIT that keeps it."""
-    writer.Writer._transact = _transact_late  # type: ignore[method-assign]
+    sqlite3.connect = functools.partial(sqlite3.connect, factory=LateCommit)  # type: ignore[assignment]
+    submit = writer.Writer.submit
+
+    def hasty(self: writer.Writer, work: writer.Work, **options: bool) -> "asyncio.Future[Any]":
+        # What the gateway does for itself is not isolated, and goes on as always.
+        if not options.get("isolated", True):
+            return submit(self, work, **options)
+        loop = asyncio.get_running_loop()
+        early: asyncio.Future[Any] = loop.create_future()
+
+        def answering(batch: writer.Batch) -> object:
+            result: object = work(batch)
+            loop.call_soon_threadsafe(_answer, early, result)
+            return result
+
+        submit(self, answering, **options).add_done_callback(lambda late: _end(early, late))
+        return early
+
+    writer.Writer.submit = hasty  # type: ignore[method-assign]
 
 
-def _transact_late(self: writer.Writer, batch: writer.Batch, jobs: list[writer.Job]) -> list[Any]:
-    batch.connection.execute("BEGIN IMMEDIATE")
-    results = [self._run_job(batch, job) for job in jobs]
-    # Callbacks are the isolated jobs; whatever the gateway does for itself goes on as always.
-    early = [(job, result) for job, result in zip(jobs, results, strict=True) if job.isolated]
-    for job, result in early:
-        job.future.get_loop().call_soon_threadsafe(_resolve, job.future, result)
-    time.sleep(COMMIT_DELAY)
-    batch.connection.execute("COMMIT")
-    return results
+class LateCommit(sqlite3.Connection):
+    """A connection whose commits come late, so that a kill finds answers without one."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        """Wait before a COMMIT."""
+        if sql == "COMMIT":
+            time.sleep(COMMIT_DELAY)
+        return super().execute(sql, parameters)
 
 
-def _resolve(future: "Future[Any]", result: object) -> None:
-    if not future.done() and not isinstance(result, Exception):
-        future.set_result(result)
+def _answer(early: "asyncio.Future[Any]", result: object) -> None:
+    if not early.done():
+        early.set_result(result)
+
+
+def _end(early: "asyncio.Future[Any]", late: "asyncio.Future[Any]") -> None:
+    """Pass on the failure of a job that had no result to answer with."""
+    error = late.exception()
+    if error is not None and not early.done():
+        early.set_exception(error)
 
 
 FAULTS: dict[str, Callable[[], None]] = {

@@ -125,7 +125,7 @@ class Load:
                 self.lost_answers += 1
             elif status != 503:
                 self.problems.append(
-                    f"callback {callback.id} was answered {status}: {body[:200]!r}"
+                    f"answers: {callback.id} was answered {status}: {body[:200]!r}"
                 )
                 return
             await asyncio.sleep(RETRY_PAUSE)
@@ -136,9 +136,13 @@ class Load:
             self.acked[callback.id] = Acked(sent=callback, receipt=receipt)
             self._stopped = self._stopped or len(self.acked) == self._enough
         elif (receipt.id, receipt.events) != (first.receipt.id, first.receipt.events):
-            self.problems.append(f"a repeat of {callback.id} got another receipt: {receipt}")
+            self.problems.append(
+                f"repeats: a repeat of {callback.id} got another receipt: {receipt}"
+            )
         elif not receipt.duplicate:
-            self.problems.append(f"a repeat of {callback.id} was not told to be a duplicate")
+            self.problems.append(
+                f"repeats: a repeat of {callback.id} was not told to be a duplicate"
+            )
 
 
 class Connection:

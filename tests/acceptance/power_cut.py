@@ -88,9 +88,9 @@ async def _record(plan: Plan, folder: Path, rng: Random) -> tuple[dict[str, Acke
         await gateway.start()
         load = Load(port=gateway.port, rng=rng, senders=SENDERS, pause=PAUSE, enough=plan.events)
         await asyncio.wait_for(load.run(), RUN_LIMIT)
-        pid = gateway.pid
+        tracer = trace.tracer_of(gateway.pid)
         await gateway.stop()
-        await asyncio.to_thread(trace.wait_for_end, path, pid)
+        await asyncio.to_thread(trace.wait_for_end, tracer)
     return {one.receipt.id: one for one in load.acked.values()}, path, gateway.database
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from tests.acceptance import crash
 
+pytestmark = pytest.mark.timeout(300)  # a gateway that hangs is told of, not cut off
+
 
 def test_kills(tmp_path: Path) -> None:
     report = asyncio.run(crash.run(crash.Plan(seconds=5, kills=3, seed=7), tmp_path))
@@ -17,7 +19,6 @@ def test_kills(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_many_kills(tmp_path: Path) -> None:
     report = asyncio.run(crash.run(crash.Plan(seconds=40, kills=16, seed=2026), tmp_path))
     assert not report.problems, str(report)

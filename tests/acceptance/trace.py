@@ -5,10 +5,11 @@ lines is the order of causes: a receipt that was sent after a sync stands after 
 """
 
 import ast
+import os
 import re
+import select
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ TRACED = (
     "ftruncate,truncate,fallocate,unlink,unlinkat,rename,renameat,renameat2,link,linkat"
 )
 LONGEST = 1 << 20  # bytes of one write that are kept; a longer one is an error
-FLUSH_LIMIT = 30.0  # seconds that strace may need to write the rest after the process has ended
+FLUSH_LIMIT = 30.0  # seconds that strace may need after its process has ended
 
 SYNCS = (b"fdatasync", b"fsync")
 
@@ -87,17 +88,22 @@ def tracer(path: Path) -> tuple[str, ...]:
     return ("strace", *options, "-e", f"trace={TRACED}", "-e", "signal=none", "-o", str(path))
 
 
-def wait_for_end(path: Path, pid: int) -> None:
-    """Wait until strace has written the end of the process. Raises `TimeoutError`."""
-    last = re.compile(rb"^%d +\+\+\+ " % pid, re.MULTILINE)
-    deadline = time.monotonic() + FLUSH_LIMIT
-    while time.monotonic() < deadline:
-        with path.open("rb") as trace:
-            trace.seek(max(0, path.stat().st_size - 4096))
-            if last.search(trace.read()):
-                return
-        time.sleep(0.05)
-    raise TimeoutError(f"{path} has no end of process {pid}")
+def tracer_of(pid: int) -> int:
+    """A descriptor of the strace that follows a process, to wait for its end."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    found = re.search(r"^TracerPid:\s*(\d+)$", status, re.MULTILINE)
+    assert found is not None
+    return os.pidfd_open(int(found[1]))
+
+
+def wait_for_end(tracer: int) -> None:
+    """Wait until strace has written everything and ended. Raises `TimeoutError`."""
+    try:
+        ended, _, _ = select.select([tracer], [], [], FLUSH_LIMIT)
+    finally:
+        os.close(tracer)
+    if not ended:
+        raise TimeoutError(f"strace did not end within {FLUSH_LIMIT:g} s of its process")
 
 
 def read(path: Path, database: Path) -> list[Record]:

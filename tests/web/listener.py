@@ -42,9 +42,12 @@ class App:
             await self.answer(send, 413, b"early")
             return
         if scope["path"] == "/slow":
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.6 if scope["query_string"] == b"long" else 0.2)
         if scope["path"] == "/large":
             await self.pour(send)
+            return
+        if scope["path"] == "/bulk":
+            await self.answer(send, 200, b"x" * (32 << 20))
             return
         body = b""
         while True:

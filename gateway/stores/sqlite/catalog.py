@@ -27,7 +27,7 @@ class SqliteCatalog:
     async def sync(self, declared: Sequence[Subscription]) -> Sequence[Status]:
         """See `gateway.stores.base.Catalog`."""
         self._declared = {subscription.name: subscription for subscription in declared}
-        await self._writer.submit(lambda batch, _: _sync(batch.connection, declared))
+        await self._writer.submit(lambda batch: _sync(batch.connection, declared))
         return await self.refresh()
 
     def on_change(self, listener: Callable[[Sequence[Status]], None]) -> None:
@@ -36,7 +36,7 @@ class SqliteCatalog:
 
     async def refresh(self) -> Sequence[Status]:
         """Read states again and replace the routes; called after anything changed them."""
-        revision, statuses = await self._writer.submit(lambda batch, _: self._read(batch))
+        revision, statuses = await self._writer.submit(self._read)
         self.statuses, self.routes = statuses, Routes(revision, statuses)
         for listener in self._changed:
             listener(statuses)
@@ -44,23 +44,23 @@ class SqliteCatalog:
 
     async def resume(self, name: str) -> Status:
         """See `gateway.stores.base.Catalog`."""
-        await self._writer.submit(lambda batch, _: _set_state(batch, name, "active", None))
+        await self._writer.submit(lambda batch: _set_state(batch, name, "active", None))
         return await self._status(name)
 
     async def pause(self, name: str, reason: str) -> Status:
         """See `gateway.stores.base.Catalog`."""
-        await self._writer.submit(lambda batch, _: _set_state(batch, name, "paused", reason))
+        await self._writer.submit(lambda batch: _set_state(batch, name, "paused", reason))
         return await self._status(name)
 
     async def replay(self, delivery: int, now: Millis) -> int:
         """See `gateway.stores.base.Catalog`."""
-        made: int = await self._writer.submit(lambda batch, _: _replay(batch, delivery, now))
+        made: int = await self._writer.submit(lambda batch: _replay(batch, delivery, now))
         return made
 
     async def heartbeat(self, now: Millis) -> None:
         """See `gateway.stores.base.Catalog`."""
         await self._writer.submit(
-            lambda batch, _: batch.connection.execute(
+            lambda batch: batch.connection.execute(
                 "INSERT OR REPLACE INTO heartbeat VALUES (1, ?)", (now,)
             ).close()
         )

@@ -43,14 +43,14 @@ class SqliteOutbox:
     async def accept(self, intake: Intake, decide: Decide) -> Receipt:
         """See `gateway.stores.base.Outbox`."""
         receipt: Receipt = await self._writer.submit(
-            lambda batch, _: _Acceptance(batch, self._route()).accept(intake, decide)
+            lambda batch: _Acceptance(batch, self._route()).accept(intake, decide)
         )
         return receipt
 
     async def wait_over(self, decide: WaitOver, now: Millis) -> int:
         """See `gateway.stores.base.Outbox`."""
         count: int = await self._writer.submit(
-            lambda batch, _: _Acceptance(batch, self._route()).wait_over(decide, now)
+            lambda batch: _Acceptance(batch, self._route()).wait_over(decide, now)
         )
         return count
 
@@ -175,11 +175,12 @@ class _Acceptance:
             return Decision(), Verdict.QUARANTINED, intake.malformed
         if intake.ignored:
             return Decision(), Verdict.IGNORED, intake.ignored
+        known = self._gather(intake.shop, intake.entries)
         try:
-            decision = decide(intake.entries, self._gather(intake.shop, intake.entries))
+            decision = decide(intake.entries, known)
         except GatewayError as error:
             return Decision(), Verdict.QUARANTINED, str(error)
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        except Exception as error:
             logger.exception("a bug kept callback %r from being decided", intake.event_id)
             return Decision(), Verdict.QUARANTINED, f"a bug of the gateway: {error!r}"
         verdict = decision.verdicts[0]
@@ -194,9 +195,6 @@ class _Acceptance:
         row: tuple[str, str, bytes, bytes | None],
     ) -> int:
         callback = intake.callback
-        headers = [
-            (name.decode("latin-1"), value.decode("latin-1")) for name, value in callback.headers
-        ]
         number = self._connection.execute(
             "INSERT INTO callbacks (source, provider, shop, event_id, event_type, dedupe, body_hash,"
             " received_at, headers, body, verdict, reason, notes, order_key)"
@@ -210,7 +208,7 @@ class _Acceptance:
                 dedupe,
                 body_hash,
                 callback.received_at,
-                _encoder.encode(headers),
+                _pack.encode(callback.headers),
                 callback.body,
                 *row,
             ),

@@ -18,29 +18,30 @@ class SqliteQueue:
     async def void_leases(self) -> None:
         """Make all leases due again: on SQLite there is one process, and it has just started."""
         await self._writer.submit(
-            lambda batch, _: batch.connection.execute(
+            lambda batch: batch.connection.execute(
                 "UPDATE deliveries SET state = 0, claim = NULL WHERE state < 2 AND state = 1"
             ).close(),
-            isolated=False,
+            bounded=False,
+            heavy=True,
         )
 
     async def claim(self, wanted: Mapping[int, int], now: Millis) -> Claimed:
         """See `gateway.stores.base.Queue`."""
         claimed: Claimed = await self._writer.submit(
-            lambda batch, _: _claim(batch, wanted, now), isolated=False
+            lambda batch: _claim(batch, wanted, now), bounded=False
         )
         return claimed
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """See `gateway.stores.base.Queue`."""
         await self._writer.submit(
-            lambda batch, _: _settle(batch, settlements, self._route()), isolated=False
+            lambda batch: _settle(batch, settlements, self._route()), bounded=False
         )
 
     async def bury(self, subscription: int, reason: str, now: Millis) -> int:
         """See `gateway.stores.base.Queue`."""
         count: int = await self._writer.submit(
-            lambda batch, _: _bury(batch, subscription, reason, now)
+            lambda batch: _bury(batch, subscription, reason, now), heavy=True
         )
         return count
 

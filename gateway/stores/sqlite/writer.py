@@ -1,16 +1,19 @@
-"""The one writing connection of a SQLite database, on a thread of its own, with group commit.
+"""The one writing connection of a SQLite database, with group commit.
 
-Everything that waits is written in one transaction with one fsync. Each isolated job has a
-savepoint of its own, so that a bad one never fails its neighbours.
+Everything that waits is written in one transaction with one fsync, and a job that fails never
+fails its neighbours. The statements run on the
+loop, and only the COMMIT, which waits for the disk, on a thread: see docs/decisions/0007.
 """
 
 import asyncio
 import contextlib
 import itertools
+import math
 import os
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from queue import SimpleQueue
@@ -25,13 +28,14 @@ SYNCHRONOUS = "FULL"  # NORMAL lost acknowledged rows in 129 of 150 simulated po
 WAL_AUTOCHECKPOINT = 1000  # pages
 CAPACITY = 2_000  # jobs that may wait; above it ingest answers 503
 BATCH = 256  # jobs in one transaction
+BUDGET = 0.005  # seconds of statements in one transaction, during which the loop does nothing else
 CACHE = 8 * 1024  # KiB of pages kept in memory
 
 FATAL = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class Batch:
-    """One transaction in the making, on the writer's thread.
+    """One transaction in the making.
 
     `room` says how many deliveries may be born leased, by subscription; `born` collects them;
     `waiting` says for whom something was written that nobody has claimed.
@@ -43,31 +47,29 @@ class Batch:
         self.waiting: dict[int, Millis] = {}
         self.behind: dict[int, bool] = {}
 
-    def rollback_to(self, mark: int) -> None:
+    def undo(self, mark: int) -> None:
         """Give back the room of what was born since `mark`."""
         for delivery in self.born[mark:]:
             self.room[delivery.subscription] += 1
         del self.born[mark:]
 
+    def reset(self) -> None:
+        """Forget everything: the transaction was lost."""
+        self.undo(0)
+        self.waiting.clear()
+        self.behind.clear()
 
-Work = Callable[[Batch, Any], Any]
+
+Work = Callable[[Batch], Any]
 
 
 class Job:
-    """One piece of work; `take` is called on the loop right before the batch starts."""
+    """One piece of work; a heavy one takes its whole transaction to the thread."""
 
-    __slots__ = ("future", "isolated", "take", "taken", "work")
+    __slots__ = ("future", "heavy", "work")
 
-    def __init__(
-        self,
-        work: Work,
-        future: "asyncio.Future[Any]",
-        *,
-        take: Callable[[], Any] | None,
-        isolated: bool,
-    ) -> None:
-        self.work, self.future, self.take, self.isolated = work, future, take, isolated
-        self.taken: Any = None
+    def __init__(self, work: Work, future: "asyncio.Future[Any]", *, heavy: bool) -> None:
+        self.work, self.future, self.heavy = work, future, heavy
 
 
 class BatchFailed(Exception):
@@ -75,113 +77,121 @@ class BatchFailed(Exception):
 
 
 class Writer:
-    """Owns the thread and its connection; `submit` is called on the loop only."""
+    """Owns the connection; its methods are called on the loop only.
+
+    The connection is used by the loop and by the thread in turn, never by both: `_busy` is true
+    from a batch's first statement until its commit has come back.
+    """
 
     def __init__(self, path: Path, *, on_fatal: Callable[[str], None]) -> None:
         self._path, self._on_fatal = path, on_fatal
         self._handover: Handover | None = None
-        self._jobs: list[Job] = []
+        self._jobs: deque[Job] = deque()
         self._busy = False
+        self._scheduled = False
         self._failed: str | None = None
         self._closing = False
-        self._batches: SimpleQueue[tuple[list[Job], dict[int, int]] | None] = SimpleQueue()
+        self._commits: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._claims = itertools.count(time.time_ns() >> 10)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
 
     def open(self) -> None:
-        """Open, migrate and check the database; `StartupError`. Called before the thread runs."""
+        """Open, migrate and check the database; `StartupError`."""
         self._connection = connect(self._path)
         migrate(self._connection, str(self._path))
 
     def start(self) -> None:
-        """Start the thread; from now on the connection is its alone."""
+        """Start the thread that commits."""
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="store-commit", daemon=True)
         self._thread.start()
 
     def attach(self, handover: Handover) -> None:
         """Name who takes deliveries that are born leased."""
         self._handover = handover
 
-    @property
-    def waiting(self) -> int:
-        """How many jobs wait for their transaction."""
-        return len(self._jobs)
-
     def submit(
-        self, work: Work, *, take: Callable[[], Any] | None = None, isolated: bool = True
+        self, work: Work, *, bounded: bool = True, heavy: bool = False
     ) -> "asyncio.Future[Any]":
-        """Queue a job; its result is there after the commit. Raises `Unavailable` when full."""
+        """Queue a job; its result is there after the commit. Raises `Unavailable` when full.
+
+        `heavy` is for work that may take long, so that it does not hold up the loop; what is not
+        `bounded` is taken even when the queue is full, for it makes room.
+        """
         if self._failed is not None or self._closing:
             raise Unavailable(self._failed or "the gateway is stopping")
-        if isolated and len(self._jobs) >= CAPACITY:
+        if bounded and len(self._jobs) >= CAPACITY:
             raise Unavailable("too many callbacks wait to be stored", retry_after=2)
         assert self._loop is not None
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._jobs.append(Job(work, future, take=take, isolated=isolated))
-        if not self._busy:
-            self._start_batch()
+        self._jobs.append(Job(work, future, heavy=heavy))
+        self._schedule()
         return future
 
-    def _start_batch(self) -> None:
-        jobs, self._jobs = self._jobs[:BATCH], self._jobs[BATCH:]
-        self._busy = True
-        for job in jobs:
-            if job.take is not None:
-                job.taken = job.take()
-        room = self._handover.offer() if self._handover is not None else {}
-        self._batches.put((jobs, room))
+    def _schedule(self) -> None:
+        """Start a batch soon: what else this turn of the loop brings goes with it."""
+        if not self._busy and not self._scheduled:
+            assert self._loop is not None
+            self._scheduled = True
+            self._loop.call_soon(self._start_batch)
 
-    def _run(self) -> None:
+    def _start_batch(self) -> None:
+        self._scheduled, self._busy = False, True
         assert self._connection is not None
-        assert self._loop is not None
-        while (item := self._batches.get()) is not None:
-            jobs, room = item
-            batch = Batch(self._connection, dict(room), next(self._claims))
-            results: list[Any]
-            try:
-                results = self._transact(batch, jobs)
-            except BatchFailed as error:
-                results = [Unavailable(str(error)) for _ in jobs]
-                batch = Batch(self._connection, dict(room), 0)
-            # The loop may have been closed under us at a hurried stop: nobody listens any more.
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._done, jobs, results, batch)
+        room = self._handover.offer() if self._handover is not None else {}
+        batch = Batch(self._connection, room, next(self._claims))
+        if any(job.heavy for job in itertools.islice(self._jobs, BATCH)):
+            jobs = deque(self._jobs.popleft() for _ in range(min(BATCH, len(self._jobs))))
+            self._commits.put(lambda: self._finish(batch, *self._run(batch, jobs, math.inf)))
+        else:
+            taken, results = self._run(batch, self._jobs, time.perf_counter() + BUDGET)
+            self._commits.put(lambda: self._finish(batch, taken, results))
+
+    def _run(
+        self, batch: Batch, jobs: deque[Job], end: float
+    ) -> "tuple[list[Job], list[Any] | BatchFailed]":
+        """Take jobs and run them until there are none, or until `end`; the taken and their results."""
+        taken: list[Job] = []
+        return taken, self._attempt(lambda: _statements(batch, jobs, taken, end))
+
+    def _serve(self) -> None:
+        """The thread: one batch after another."""
+        while (finish := self._commits.get()) is not None:
+            finish()
+        assert self._connection is not None
         self._connection.close()
 
-    def _transact(self, batch: Batch, jobs: list[Job]) -> list[Any]:
-        execute = batch.connection.execute
-        try:
-            execute("BEGIN IMMEDIATE")
-            results = [self._run_job(batch, job) for job in jobs]
-            execute("COMMIT")
-        except sqlite3.Error as error:
-            with contextlib.suppress(sqlite3.Error):
-                if batch.connection.in_transaction:
-                    execute("ROLLBACK")
-            raise BatchFailed(self._explain(error)) from error
-        return results
+    def _finish(self, batch: Batch, jobs: list[Job], results: "list[Any] | BatchFailed") -> None:
+        """On the thread: the commit; then tell the loop."""
+        if not isinstance(results, BatchFailed):
+            done = results
+            results = self._attempt(lambda: self._commit(batch, done))
+        if isinstance(results, BatchFailed):
+            reason = str(results)
+            results = [Unavailable(reason) for _ in jobs]
+            batch.reset()
+        assert self._loop is not None
+        # The loop may have been closed under us at a hurried stop: nobody listens any more.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._done, jobs, results, batch)
 
     @staticmethod
-    def _run_job(batch: Batch, job: Job) -> Any:
-        """The result of one job, or its exception as a value; only a lost transaction is raised."""
-        if not job.isolated:
-            return job.work(batch, job.taken)
-        execute, mark = batch.connection.execute, len(batch.born)
-        execute("SAVEPOINT job")
+    def _commit(batch: Batch, results: list[Any]) -> list[Any]:
+        batch.connection.execute("COMMIT")
+        return results
+
+    def _attempt(self, act: Callable[[], list[Any]]) -> "list[Any] | BatchFailed":
+        """What `act` returns, or the loss of the whole transaction as a value."""
+        assert self._connection is not None
         try:
-            result = job.work(batch, job.taken)
-        except Exception as error:
-            if not batch.connection.in_transaction:
-                raise  # SQLite itself rolled everything back: disk full, I/O error
-            execute("ROLLBACK TO job")
-            execute("RELEASE job")
-            batch.rollback_to(mark)
-            return error
-        execute("RELEASE job")
-        return result
+            return act()
+        except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+            return BatchFailed(self._explain(error))
 
     def _explain(self, error: sqlite3.Error) -> str:
         code = getattr(error, "sqlite_errorcode", 0) or 0
@@ -206,16 +216,54 @@ class Writer:
         if self._failed is not None:
             self._on_fatal(self._failed)
         if self._jobs:
-            self._start_batch()
+            self._schedule()
 
     async def close(self) -> None:
         """Write what waits, then close the connection."""
         while self._busy or self._jobs:
-            await self.submit(lambda _batch, _taken: None, isolated=False)
+            await self.submit(lambda _: None, bounded=False)
         self._closing = True
-        self._batches.put(None)
+        self._commits.put(None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
+
+
+def _statements(batch: Batch, jobs: deque[Job], taken: list[Job], end: float) -> list[Any]:
+    """The results of the jobs that were run.
+
+    They run without savepoints, which cost a tenth of the whole; when one fails, all of them are
+    undone and run again with one savepoint each, so that the others are as if it had never been.
+    """
+    execute, results = batch.connection.execute, []
+    execute("BEGIN IMMEDIATE")
+    try:
+        while jobs and len(taken) < BATCH and (not taken or time.perf_counter() < end):
+            taken.append(jobs.popleft())
+            results.append(taken[-1].work(batch))
+    except sqlite3.OperationalError:
+        raise  # the disk or the file, not the job
+    except Exception:  # noqa: BLE001 - it is met again below, and then belongs to its job
+        execute("ROLLBACK")
+        batch.reset()
+        execute("BEGIN IMMEDIATE")
+        return [_isolated(batch, job) for job in taken]
+    return results
+
+
+def _isolated(batch: Batch, job: Job) -> Any:
+    """The result of one job, or its exception as a value, with everything undone that it did."""
+    execute, mark = batch.connection.execute, len(batch.born)
+    execute("SAVEPOINT job")
+    try:
+        result = job.work(batch)
+    except sqlite3.OperationalError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whoever submitted the job gets it
+        execute("ROLLBACK TO job")
+        batch.undo(mark)
+        result = error
+    execute("RELEASE job")
+    return result
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -244,6 +292,7 @@ def _configure(connection: sqlite3.Connection, path: Path) -> None:
     # Before anything is changed: it may be another program's.
     check_identity(connection.execute(IDENTITY).fetchone(), str(path))
     connection.execute(f"PRAGMA cache_size = -{CACHE}")
+    connection.execute("PRAGMA temp_store = MEMORY")  # savepoints would make files otherwise
     if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]

@@ -1,0 +1,245 @@
+"""How the gateway starts, refuses to start in one sentence, and stops."""
+
+import asyncio
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from gateway.stores.migrate import APPLICATION_ID
+from tests.acceptance.harness import Gateway, free_port
+
+GATEWAY = (sys.executable, "-m", "gateway")
+PATIENCE = 30.0  # seconds
+
+GOOD = """\
+[sources.shop]
+provider = "printstudio"
+secrets = ["${SHOP_SECRET}"]
+"""
+
+
+def environment(folder: Path, **extra: str) -> dict[str, str]:
+    """The environment of an operator whose gateway takes free ports and a file in `folder`."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("GATEWAY_")}
+    ports = {"GATEWAY_SERVER__PORT": str(free_port()), "GATEWAY_ADMIN__PORT": str(free_port())}
+    # Where the tests run from may be the only place that `gateway` can be imported from.
+    return kept | ports | {"PYTHONPATH": str(Path(__file__).parents[2])} | extra
+
+
+def run(
+    arguments: Sequence[str], folder: Path, environ: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        (*GATEWAY, *arguments),
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def refusal(arguments: Sequence[str], folder: Path, **extra: str) -> str:
+    """The one sentence with which a command ends, exit 2."""
+    done = run(arguments, folder, environment(folder, **extra))
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("gateway: ")
+    return done.stderr.removeprefix("gateway: ").strip()
+
+
+def answers(port: str, path: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway that serves all through this module."""
+    gateway = Gateway(tmp_path_factory.mktemp("serve"), [])
+    asyncio.run(gateway.start())
+    yield gateway
+    assert asyncio.run(gateway.stop()) == 0
+
+
+# Start and stop.
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_starts_without_configuration_and_stops_on_signal(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    environ = environment(tmp_path)
+    process = subprocess.Popen(
+        (*GATEWAY, "serve"),
+        cwd=tmp_path,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not answers(environ["GATEWAY_ADMIN__PORT"], "/readyz"):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert answers(environ["GATEWAY_SERVER__PORT"], "/healthz")
+        assert (tmp_path / "gateway.db.sock").is_socket()
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+    assert not (tmp_path / "gateway.db.sock").exists()
+    address = f"http://127.0.0.1:{environ['GATEWAY_SERVER__PORT']}"
+    assert f"Listening on {address}; callbacks go to {address}/hooks/SOURCE" in output
+    assert f"Database {tmp_path.resolve() / 'gateway.db'}" in output
+    assert "[sources.stripe-live]" in output
+    assert "Documentation: " in output
+
+
+def test_second_gateway_on_one_file_is_refused(running: Gateway, tmp_path: Path) -> None:
+    url = f"sqlite:///{running.database}"
+    sentence = refusal(["serve"], tmp_path, GATEWAY_STORE__URL=url)
+    assert sentence.startswith(
+        f"{running.database} is in use by another gateway (process {running.pid})"
+    )
+    assert running.database.with_name("gateway.db.sock").is_socket()
+    assert answers(str(running.admin_port), "/readyz")
+
+
+@pytest.mark.parametrize("listener", ["server", "admin"])
+def test_busy_port_is_refused(tmp_path: Path, listener: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        sentence = refusal(["serve"], tmp_path, **{f"GATEWAY_{listener.upper()}__PORT": str(port)})
+    assert sentence.startswith(f"{listener}.port: 127.0.0.1:{port} is in use by another program")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_socket_of_a_killed_gateway_is_replaced(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, [])
+    asyncio.run(gateway.start())
+    gateway.kill()
+    assert (tmp_path / "gateway.db.sock").is_socket()
+    asyncio.run(gateway.start())
+    assert asyncio.run(gateway.stop()) == 0
+    assert not (tmp_path / "gateway.db.sock").exists()
+
+
+# Files that cannot be the database.
+
+
+def foreign(path: Path, *, application: int, version: int) -> None:
+    """A database that this gateway did not make."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE recipes (name TEXT)")
+        connection.execute(f"PRAGMA application_id = {application}")
+        connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("application", "version", "words"),
+    [
+        (0, 0, "is a database of another program"),
+        (1234, 1, "is a database of another program"),
+        (APPLICATION_ID, 9999, "has schema 9999, and this gateway knows schemas up to"),
+    ],
+)
+def test_foreign_or_newer_database_is_refused_and_unchanged(
+    tmp_path: Path, application: int, version: int, words: str
+) -> None:
+    path = tmp_path / "gateway.db"
+    foreign(path, application=application, version=version)
+    before = path.read_bytes()
+    assert words in refusal(["serve"], tmp_path)
+    assert path.read_bytes() == before
+    assert not (tmp_path / "gateway.db.sock").exists()
+
+
+def test_other_file_is_refused_and_unchanged(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.db"
+    path.write_text("Dear diary, " * 100)
+    assert "is not a SQLite database" in refusal(["serve"], tmp_path)
+    assert path.read_text() == "Dear diary, " * 100
+
+
+def test_database_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    sentence = refusal(["serve"], tmp_path, GATEWAY_STORE__URL="sqlite:///file/gateway.db")
+    assert "Not a directory" in sentence
+    assert "store.url" in sentence
+
+
+def test_database_in_no_folder_is_refused(tmp_path: Path) -> None:
+    sentence = refusal(["serve"], tmp_path, GATEWAY_STORE__URL="sqlite:///none/gateway.db")
+    assert "No such file or directory" in sentence
+    assert "store.url" in sentence
+
+
+def test_unwritable_folder_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("this user may write everywhere")
+    assert "store.url" in refusal(["serve"], tmp_path)
+
+
+# Configurations.
+
+
+def test_check_shows_a_good_configuration_without_its_secrets(tmp_path: Path) -> None:
+    (tmp_path / "gateway.toml").write_text(GOOD)
+    environ = environment(tmp_path, SHOP_SECRET="hunter22", GATEWAY_CONFIG="gateway.toml")
+    done = run(["check"], tmp_path, environ)
+    assert (done.returncode, done.stderr) == (0, "The configuration is good.\n")
+    assert f"server.port = {environ['GATEWAY_SERVER__PORT']}\n" in done.stdout
+    assert 'sources.shop.provider = "printstudio"\n' in done.stdout
+    assert "hunter22" not in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["gateway.toml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (GOOD, "sources.shop.secrets"),  # the variable is not set
+        ('server.host = "x\\u001b[2J"', "server.host"),
+        ("server.port = ", "gateway.toml"),
+    ],
+)
+def test_bad_configuration_is_refused(tmp_path: Path, text: str, path: str) -> None:
+    (tmp_path / "gateway.toml").write_text(text)
+    sentence = refusal(["check", "--config", "gateway.toml"], tmp_path)
+    assert path in sentence
+    assert "\x1b" not in sentence
+
+
+def test_serve_refuses_what_check_refuses(tmp_path: Path) -> None:
+    (tmp_path / "gateway.toml").write_text("server.prot = 1")
+    said = [refusal([name, "-c", "gateway.toml"], tmp_path) for name in ("check", "serve")]
+    assert said[0] == said[1]
+
+
+def test_missing_configuration_is_refused(tmp_path: Path) -> None:
+    assert "none.toml" in refusal(["check", "--config", "none.toml"], tmp_path)

@@ -1,0 +1,313 @@
+"""Tables: nothing of others' text is read as markup or control, and nothing whole is cut."""
+
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta, timezone
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.cli.tables import (
+    GAP,
+    HEAD,
+    NARROWEST,
+    Column,
+    View,
+    clean,
+    deliveries_view,
+    drawn,
+    events_view,
+    local,
+    newest,
+    quarantine_view,
+    shortened,
+    story_views,
+    to_json,
+    unlinked_view,
+)
+from gateway.models import Millis, Note, Verdict
+from gateway.stores.base import (
+    AttemptRow,
+    CallbackRow,
+    DeliveryRow,
+    EventRow,
+    Routing,
+    Story,
+    UnlinkedRow,
+)
+
+AT = Millis(1_785_578_405_999)  # 2026-08-01T10:00:05.999Z
+ID = "evt_399887f6a389c5fd12169f487c5c926060e0b582"
+SGR = re.compile(r"\x1b\[[0-9;]*m")  # ECMA-48 8.3.117: colours, the only sequence of our own
+
+
+def callback(**fields: Any) -> CallbackRow:
+    row = CallbackRow(
+        id="cb_1",
+        source="shop",
+        provider="printstudio",
+        event_id="evt-1",
+        event_type="order.created",
+        received_at=AT,
+        verdict="event",
+        reason="",
+        notes=(
+            Note(track="created", state="created", verdict=Verdict.EVENT, events=(ID,)),
+            Note(track="fulfilment", state="created", verdict=Verdict.MERGED, reason="known"),
+        ),
+        size=98,
+    )
+    return msgspec.structs.replace(row, **fields)
+
+
+def event(**fields: Any) -> EventRow:
+    row = EventRow(
+        id=ID,
+        type="order.created",
+        source="shop",
+        shop="default",
+        order="A-1",
+        seq=1,
+        time=AT,
+        recorded=Millis(AT + 1_000),
+        callback="cb_1",
+        routing=(
+            Routing(subscription="sink", matched=True, reason="matched"),
+            Routing(subscription="other", matched=False, reason="its types do not include it"),
+        ),
+    )
+    return msgspec.structs.replace(row, **fields)
+
+
+def delivery(**fields: Any) -> DeliveryRow:
+    row = DeliveryRow(
+        id="dl_1",
+        event_id=ID,
+        type="order.created",
+        order="A-1",
+        subscription="sink",
+        state="pending",
+        due=Millis(AT + 60_000),
+        attempts=1,
+        finished_at=None,
+        reason="answered 500",
+        last_status=500,
+        last_failure="status",
+    )
+    return msgspec.structs.replace(row, **fields)
+
+
+def attempt(**fields: Any) -> AttemptRow:
+    row = AttemptRow(
+        number=1,
+        started_at=Millis(AT + 2_000),
+        duration=4.26,
+        status=500,
+        failure="status",
+        detail="answered 500",
+        address="127.0.0.1:5678",
+        head="no",
+    )
+    return msgspec.structs.replace(row, **fields)
+
+
+def story(**fields: Any) -> Story:
+    told = Story(
+        found_as="order A-1",
+        shop="default",
+        order="A-1",
+        callbacks=[callback()],
+        events=[event()],
+        deliveries=[delivery()],
+        attempts={"dl_1": [attempt()]},
+    )
+    return msgspec.structs.replace(told, **fields)
+
+
+def cells(title: str, told: Story) -> list[dict[str, str]]:
+    """The rows of one table of a story, by column."""
+    view = next(view for view in story_views(told) if view.title == title)
+    titles = [column.title for column in view.columns]
+    return [dict(zip(titles, row, strict=True)) for row in view.rows]
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("Zoë \u4e2d [bold]x[/bold] :smile: a\\b", "Zoë \u4e2d [bold]x[/bold] :smile: a\\b"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("\x9b2J\x7f\x00", r"\x9b2J\x7f\x00"),
+        ("two\r\nlines\there", r"two\r\nlines\there"),
+        ("evil\u202egpj.exe", r"evil\u202egpj.exe"),
+        ("a\u2028b\xa0c\ufeff", r"a\u2028b\xa0c\ufeff"),
+        ("\ud800\U000e0041", r"\ud800\U000e0041"),
+    ],
+)
+def test_unprintable_text_is_spelled_out(raw: str, shown: str) -> None:
+    assert clean(raw) == shown
+
+
+@given(st.text(st.characters(codec=None)))
+def test_clean_text_has_no_character_that_acts(raw: str) -> None:
+    assert all(one == " " or unicodedata.category(one)[0] not in "CZ" for one in clean(raw))
+
+
+def test_time_is_local_with_seconds_and_offset() -> None:
+    assert local(AT, timezone(timedelta(hours=2))) == "2026-08-01T12:00:05+02:00"
+    assert local(Millis(253_402_214_400_000)).startswith("9999-12-3")
+
+
+def test_shortened_text_says_so() -> None:
+    assert shortened("x" * HEAD) == "x" * HEAD
+    assert shortened("x" * HEAD + "y") == "x" * (HEAD - 1) + "…"
+
+
+def view(*rows: Sequence[str]) -> View:
+    columns = (Column("id"), Column("reason", whole=False))
+    return View(title="Things", columns=columns, rows=rows)
+
+
+def test_without_terminal_nothing_is_folded_or_coloured() -> None:
+    words = "word " * 200
+    text = drawn(view((ID * 20, words), ("dead", "")), width=None)
+    assert text.splitlines()[0] == "Things"
+    assert f"{ID * 20}  {words.rstrip()}" in text
+    assert text.splitlines()[3] == "dead"
+    assert "\x1b" not in text
+
+
+def test_on_terminal_words_are_folded_and_ids_whole() -> None:
+    text = SGR.sub("", drawn(view((ID, "word " * 20)), width=80))
+    assert ID in text
+    assert len(text.splitlines()) > 3
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_on_terminal_a_long_word_is_folded_too() -> None:
+    text = SGR.sub("", drawn(view((ID, "https://example.com/" + "x" * 90)), width=80))
+    assert "".join(line[len(ID) :].strip() for line in text.splitlines()[2:]).endswith("x" * 90)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_on_terminal_states_have_colours() -> None:
+    assert "\x1b[31mdead" in drawn(view(("dead", "")), width=80)
+
+
+def test_too_narrow_terminal_gets_blocks_with_whole_ids() -> None:
+    text = drawn(view((ID, "word"), ("dl_2", "")), width=len(ID) + 2 * GAP + 3)
+    assert text.splitlines() == ["Things", f"id        {ID}", "  reason  word", "id        dl_2"]
+
+
+@given(
+    st.lists(st.text(max_size=120), min_size=1, max_size=5),
+    st.none() | st.integers(len(ID) + NARROWEST + 2 * GAP, 200),
+)
+def test_no_width_loses_a_character(reasons: list[str], width: int | None) -> None:
+    text = SGR.sub("", drawn(view(*((ID, reason) for reason in reasons)), width=width))
+    told = "".join(ID + clean(reason) for reason in reasons)
+    assert Counter("".join(text.split())) == Counter(f"Thingsidreason{told}".replace(" ", ""))
+
+
+@pytest.mark.parametrize("width", [None, 40, 300])
+def test_hostile_cells_stay_text(width: int | None) -> None:
+    hostile = "[red]\x1b[2J\x9b31m[/red]\n:skull:[link=x]"
+    text = SGR.sub("", drawn(view((hostile, hostile), (hostile, "")), width=width))
+    assert text.count(r"[red]\x1b[2J\x9b31m[/red]\n:skull:[link=x]") >= 2
+    assert "\x1b" not in text
+    assert "\x9b" not in text
+
+
+def test_events_say_whom_they_are_for() -> None:
+    text = drawn(events_view([event(), event(routing=(), seq=None, order=None)]), width=None)
+    first, second = text.splitlines()[1:]
+    assert first.endswith("cb_1      sink")
+    assert second.endswith("cb_1      nobody")
+
+
+def test_deliveries_show_due_or_ended() -> None:
+    ended = delivery(state="dead", finished_at=AT, last_status=None, last_failure="timeout")
+    rows = deliveries_view([delivery(), ended]).rows
+    assert rows[0][-3:] == (local(Millis(AT + 60_000)), "", "answered 500")
+    assert rows[1][-5:] == ("1", "timeout", "", local(AT), "answered 500")
+
+
+def test_unlinked_facts_show_their_links_and_deadline() -> None:
+    row = UnlinkedRow(
+        callback="cb_1",
+        source="stripe",
+        event_type="payment_intent.succeeded",
+        track="payment",
+        state="paid",
+        links=("stripe:pi_1", "stripe:ch_1"),
+        since=AT,
+        deadline=None,
+    )
+    other = msgspec.structs.replace(row, deadline=AT)
+    rows = unlinked_view([row, other]).rows
+    assert rows[0][-2:] == ("it is linked", "stripe:pi_1 stripe:ch_1")
+    assert rows[1][-2] == local(AT)
+
+
+def test_quarantine_shows_the_reason() -> None:
+    row = quarantine_view([callback(reason="$.data: missing")]).rows[0]
+    assert row == ("cb_1", local(AT), "shop", "evt-1", "98", "$.data: missing")
+
+
+def test_story_has_every_fact_with_its_verdict() -> None:
+    facts = cells("Facts", story())
+    assert [(f["track"], f["verdict"], f["events"], f["reason"]) for f in facts] == [
+        ("created", "event", ID, ""),
+        ("fulfilment", "merged", "", "known"),
+    ]
+
+
+def test_story_says_why_a_subscription_did_not_match() -> None:
+    again = delivery(id="dl_2")
+    matched, other = cells("Subscriptions", story(deliveries=[delivery(), again]))
+    assert (matched["verdict"], matched["delivery"]) == ("matched", "dl_1 dl_2")
+    assert (other["verdict"], other["delivery"]) == ("not matched", "")
+    assert other["reason"] == "its types do not include it"
+
+
+def test_story_has_every_attempt() -> None:
+    good = attempt(number=2, status=200, failure=None, detail="OK", head="x" * 500)
+    first, second = cells("Attempts", story(attempts={"dl_1": [attempt(), good]}))
+    assert (first["no."], first["ms"], first["answer"]) == ("1", "4.3", "500")
+    assert (first["error"], first["body of the answer"]) == ("answered 500", "no")
+    assert (second["answer"], second["error"]) == ("200", "")
+    assert len(second["body of the answer"]) == HEAD
+
+
+def test_story_leaves_out_tables_without_rows() -> None:
+    told = story(events=[], deliveries=[], attempts={}, callbacks=[callback(notes=())])
+    assert [view.title for view in story_views(told)] == ["Callbacks"]
+
+
+def test_newest_is_the_last_thing_that_happened() -> None:
+    assert newest(story()) == (
+        f"Newest: {local(Millis(AT + 2_000))} attempt 1 of dl_1 to sink: 500;"
+        f" unfinished deliveries: 1, dl_1 is due {local(Millis(AT + 60_000))}"
+    )
+    later = callback(id="cb_2", received_at=Millis(AT + 9_000), event_type="", verdict="merged")
+    told = story(callbacks=[callback(), later], deliveries=[delivery(state="dead")])
+    assert newest(told).endswith("callback cb_2 from shop: unreadable, merged")
+    assert newest(story(deliveries=[])).endswith(f"event {ID}: order.created")
+    nothing = story(callbacks=[], events=[], deliveries=[])
+    assert newest(nothing) == "Nothing is kept of it any more."
+
+
+def test_json_has_the_same_data_in_plain_ascii() -> None:
+    hostile = "\x1b[31m\x7f\x9b\u202e\ud800é"
+    text = to_json([story(attempts={"dl_1": [attempt(head=hostile)]})])
+    assert all(" " <= one <= "~" or one == "\n" for one in text)
+    told = json.loads(text)[0]
+    assert told["attempts"]["dl_1"][0]["head"] == hostile
+    assert told["callbacks"][0]["received_at"] == AT
+    assert told["events"][0]["routing"][1]["reason"] == "its types do not include it"
+    assert json.loads(to_json([])) == []
