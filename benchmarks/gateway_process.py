@@ -82,6 +82,15 @@ class Gateway:
             count: int = connection.execute(_PENDING).fetchone()[0]
             return count
 
+    def describe(self) -> str:
+        """What lies in the store, for the message of a run that got stuck."""
+        with self._reading() as connection:
+            states = connection.execute(_STATES, (time.time_ns() // 1_000_000,)).fetchall()
+        found = ", ".join(
+            f"{count} in state {state}, {due} of them due" for state, count, due in states
+        )
+        return f"deliveries: {found or 'none'}"
+
     def rows(self) -> dict[str, int]:
         """Rows by table, of those that an event writes into."""
         with self._reading() as connection:
@@ -105,6 +114,7 @@ class Gateway:
 
 
 _PENDING = "SELECT count(*) FROM deliveries WHERE state < 2"  # pending, or leased
+_STATES = "SELECT state, count(*), sum(due <= ?) FROM deliveries GROUP BY state"
 
 
 def count_rows(connection: sqlite3.Connection) -> dict[str, int]:

@@ -109,7 +109,7 @@ def deliver_all(work: Bench, *, count: int, senders: int, rate: float = 0.0) -> 
     log, before = send(
         work.folder, work.gateway.port, count=count, senders=senders, rate=rate, server=work.process
     )
-    work.sink.ask(f"expect {count}", within=_PATIENCE)
+    _wait_arrived(work, count)
     _wait_settled(work.gateway)
     cpu = cpu_seconds(work.process.pid) - before
     ids = [answer.events[0] for answer in receipts(log)]
@@ -126,6 +126,14 @@ def deliver_all(work: Bench, *, count: int, senders: int, rate: float = 0.0) -> 
         cpu=cpu,
         late=log.late,
     )
+
+
+def _wait_arrived(work: Bench, count: int) -> None:
+    try:
+        work.sink.ask(f"expect {count}", within=_PATIENCE)
+    except BenchmarkError as error:
+        why = f"not all of {count} events arrived; {work.gateway.describe()}"
+        raise work.process.error(f"{why}; {error}") from error
 
 
 def _wait_settled(gateway: Gateway) -> None:

@@ -213,9 +213,13 @@ def event_id(shop: str, order: str, event_type: str, occurrence: tuple[str, ...]
 
 def rfc3339(at: Millis) -> str:
     """Milliseconds since 1970 as RFC 3339 in UTC, without a fraction where there is none."""
-    text = datetime.fromtimestamp(at // 1000, UTC).isoformat().removesuffix("+00:00")
-    fraction = at % 1000
+    text, fraction = _second(at // 1000), at % 1000
     return f"{text}.{fraction:03d}Z" if fraction else f"{text}Z"
+
+
+@lru_cache(maxsize=256)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix("+00:00")
 
 
 def escape(text: str) -> str:

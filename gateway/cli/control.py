@@ -6,6 +6,7 @@ and work on the store itself.
 
 import asyncio
 import re
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -88,20 +89,30 @@ def _ask(settings: Settings, path: str) -> Answer | None:
     A gateway that runs and cannot be reached is not overlooked: the lock that follows refuses.
     """
     with unix_address(socket_path(settings)) as address:
+        if not _listens(address):
+            return None
         # Without the environment: its proxies are not meant for a socket of one's own.
         transport = httpx2.HTTPTransport(uds=address, trust_env=False)
         with httpx2.Client(transport=transport, trust_env=False, timeout=PATIENCE) as client:
             try:
                 response = client.post(f"http://gateway{path}")
-            except (httpx2.ConnectError, httpx2.ConnectTimeout):
-                return None
             except httpx2.TransportError as error:
                 reason = str(error) or type(error).__name__
                 raise Unavailable(
-                    f"the gateway took the request and gave no answer ({reason}):"
+                    f"the running gateway gave no answer ({reason}):"
                     " look whether it was done, then try again"
                 ) from None
     return _judged(response)
+
+
+def _listens(address: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PATIENCE)
+        try:
+            probe.connect(address)
+        except OSError:
+            return False
+        return True
 
 
 def _judged(response: httpx2.Response) -> Answer:

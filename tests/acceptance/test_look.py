@@ -25,7 +25,10 @@ from typing import Any, ClassVar
 
 import pytest
 
+from gateway.cli.control import pause
 from gateway.cli.main import app
+from gateway.config.load import load
+from gateway.errors import StartupError
 from gateway.stores.migrate import APPLICATION_ID
 from tests.acceptance.harness import Gateway
 from tests.providers.callbacks import intent, stripe_event
@@ -409,15 +412,23 @@ def bad_file(kind: str, folder: Path) -> Path:
         ("newer", "has schema 9999"),
     ],
 )
-def test_bad_database_is_one_sentence(shop: Shop, tmp_path: Path, kind: str, words: str) -> None:
+def test_bad_database_is_refused(shop: Shop, tmp_path: Path, kind: str, words: str) -> None:
     path = bad_file(kind, tmp_path)
     config = shop.configured(tmp_path, path)
     before = path.read_bytes() if path.is_file() else None
-    assert words in shop.run("events", config=config).sentence(2)
-    if kind in {"missing", "foreign"}:
-        assert words in shop.run("replay", "--delivery", "dl_1", config=config).sentence(2)
+    with pytest.raises(StartupError, match=words):
+        shop.rows("events", config=config)
+    with pytest.raises(StartupError, match=words):
+        pause(load(config, {}), "good")
     assert before is None or path.read_bytes() == before
     assert not path.with_name("other.db.lock").exists()
+
+
+def test_bad_database_is_one_sentence(shop: Shop, tmp_path: Path) -> None:
+    config = shop.configured(tmp_path, bad_file("foreign", tmp_path))
+    assert "another program" in shop.run("events", config=config).sentence(2)
+    said = shop.run("replay", "--delivery", "dl_1", config=config)
+    assert "another program" in said.sentence(2)
 
 
 def test_unreadable_database_is_one_sentence(shop: Shop, tmp_path: Path) -> None:

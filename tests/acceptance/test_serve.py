@@ -138,16 +138,6 @@ def test_busy_port_is_refused(tmp_path: Path, listener: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_socket_of_a_killed_gateway_is_replaced(tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path, [])
-    asyncio.run(gateway.start())
-    gateway.kill()
-    assert (tmp_path / "gateway.db.sock").is_socket()
-    asyncio.run(gateway.start())
-    assert asyncio.run(gateway.stop()) == 0
-    assert not (tmp_path / "gateway.db.sock").exists()
-
-
 # Files that cannot be the database.
 
 

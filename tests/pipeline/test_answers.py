@@ -169,9 +169,7 @@ def test_415_pauses_the_subscription_and_keeps_the_delivery(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("form", ["seconds", "date"])
-def test_retry_after_holds_the_whole_subscription(
-    tmp_path: Path, status: int, form: str
-) -> None:
+def test_retry_after_holds_the_whole_subscription(tmp_path: Path, status: int, form: str) -> None:
     async def story() -> None:
         async with consuming() as consumer:
             # The whole schedule must last longer than the wait, else it would be paused.

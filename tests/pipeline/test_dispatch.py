@@ -37,7 +37,7 @@ secrets = ["{SECRET}"]
 def test_a_rate_is_kept(tmp_path: Path) -> None:
     async def story() -> None:
         async with consuming() as consumer:
-            text = configuration(consumer.port).replace("/good\"", "/good\"\nrate = \"20/s\"")
+            text = configuration(consumer.port).replace('/good"', '/good"\nrate = "20/s"')
             async with running(tmp_path, consumer, text) as world:
                 await asyncio.gather(
                     *(world.shop(shop_event(n, order=f"o-{n}")) for n in range(30))
@@ -95,7 +95,7 @@ def test_what_was_leased_by_a_process_that_died_is_due_at_the_next_start(tmp_pat
 def test_a_new_delivery_does_not_overtake_one_that_is_due(tmp_path: Path) -> None:
     async def story() -> None:
         async with consuming() as consumer:
-            text = configuration(consumer.port).replace("/good\"", "/good\"\nslots = 1")
+            text = configuration(consumer.port).replace('/good"', '/good"\nslots = 1')
             async with running(tmp_path, consumer, text) as world:
                 consumer.hold = asyncio.Event()
                 for number in range(5):
@@ -115,7 +115,9 @@ def test_a_subscription_taken_out_of_the_file_is_disabled_and_kept(tmp_path: Pat
             async with running(tmp_path, consumer) as world:
                 await world.shop(shop_event(1))
                 await world.settled()
-            without = configuration(consumer.port).replace("[subscriptions.good]", "[subscriptions.other]")
+            without = configuration(consumer.port).replace(
+                "[subscriptions.good]", "[subscriptions.other]"
+            )
             async with running(tmp_path, consumer, without) as world:
                 await world.shop(shop_event(2, "order.paid"))
                 await world.settled()

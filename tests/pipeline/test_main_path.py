@@ -237,7 +237,8 @@ def test_events_that_are_no_orders_reach_only_who_names_them(tmp_path: Path) -> 
     async def story() -> None:
         async with consuming() as consumer:
             text = configuration(
-                consumer.port, more.replace('"S"', f'"{SECRET}"').replace("PORT", str(consumer.port))
+                consumer.port,
+                more.replace('"S"', f'"{SECRET}"').replace("PORT", str(consumer.port)),
             )
             async with running(tmp_path, consumer, text) as world:
                 failed = {

@@ -104,13 +104,17 @@ class Consumer:
 class World:
     """What a test needs of a running gateway."""
 
-    def __init__(self, gateway: Gateway, consumer: Consumer, folder: Path, ports: list[int]) -> None:
+    def __init__(
+        self, gateway: Gateway, consumer: Consumer, folder: Path, ports: list[int]
+    ) -> None:
         self.gateway, self.consumer, self.folder = gateway, consumer, folder
         self.public, self.admin, self.control = (f"http://127.0.0.1:{port}" for port in ports)
         self.client = httpx2.AsyncClient(trust_env=False, timeout=20)
 
     async def post(self, source: str, body: bytes, headers: dict[str, str]) -> httpx2.Response:
-        return await self.client.post(f"{self.public}/hooks/{source}", content=body, headers=headers)
+        return await self.client.post(
+            f"{self.public}/hooks/{source}", content=body, headers=headers
+        )
 
     async def shop(self, body: bytes | dict[str, Any], source: str = "shop") -> httpx2.Response:
         """Send a signed PrintStudio callback."""

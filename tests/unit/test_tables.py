@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.cli.tables import (
@@ -204,6 +204,7 @@ def test_too_narrow_terminal_gets_blocks_with_whole_ids() -> None:
     assert text.splitlines() == ["Things", f"id        {ID}", "  reason  word", "id        dl_2"]
 
 
+@settings(max_examples=50)
 @given(
     st.lists(st.text(max_size=120), min_size=1, max_size=5),
     st.none() | st.integers(len(ID) + NARROWEST + 2 * GAP, 200),

@@ -129,20 +129,21 @@ class Stuck:
     """A transport whose last bytes nobody reads."""
 
     def __init__(self) -> None:
-        self.closing = self.aborted = False
+        self.closed = asyncio.Event()
+        self.aborted = asyncio.Event()
 
     def write(self, data: bytes) -> None: ...
     def resume_reading(self) -> None: ...
     def get_extra_info(self, name: str) -> None: ...
 
     def is_closing(self) -> bool:
-        return self.closing
+        return self.closed.is_set()
 
     def close(self) -> None:
-        self.closing = True
+        self.closed.set()
 
     def abort(self) -> None:
-        self.aborted = True
+        self.aborted.set()
 
     def get_write_buffer_size(self) -> int:
         return 9_000
@@ -159,14 +160,12 @@ def test_cuts_off_a_client_that_does_not_read_the_end(paused: bool) -> None:
         protocol = guarded(LIMITS)(config, ServerState(), {})
         protocol.connection_made(cast("asyncio.Transport", transport))
         protocol.data_received(GET[:-2] + b"Connection: close\r\n\r\n")
-        while not transport.closing:
-            await asyncio.sleep(0.01)
+        await transport.closed.wait()
         if paused:
             protocol.pause_writing()
             protocol.resume_writing()
         async with asyncio.timeout(5):
-            while not transport.aborted:
-                await asyncio.sleep(0.01)
+            await transport.aborted.wait()
         protocol.connection_lost(None)
 
     uvloop.run(run())

@@ -1,0 +1,127 @@
+"""The answer table as a table."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from gateway.models import Delivery, Failure, Millis, Outcome, Subscription
+from gateway.retries import CODES, TRANSITIONS, DeliveryState, Step, decide
+from gateway.sender import LONGEST_WAIT, retry_after
+
+NOW = Millis(1_768_487_400_000)
+SCHEDULE = (Millis(5_000), Millis(300_000), Millis(1_800_000))
+SUBSCRIPTION = Subscription(id=1, name="a", url="", schedule=SCHEDULE)
+
+
+def judged(
+    *, attempts: int = 0, last_success: int | None = None, random: float = 0.5, **outcome: Any
+) -> Any:
+    delivery = Delivery(
+        id=1,
+        subscription=1,
+        event_id="evt_1",
+        event_type="order.paid",
+        body=b"",
+        attempts=attempts,
+        number=attempts,
+        first_at=Millis(NOW - 1000) if attempts else None,
+        claim=1,
+    )
+    return decide(
+        SUBSCRIPTION,
+        delivery,
+        Outcome(started_at=NOW, duration=1.0, **outcome),
+        now=NOW,
+        last_success=Millis(last_success) if last_success is not None else None,
+        random=lambda: random,
+    )
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+def test_2xx_is_delivered(status: int) -> None:
+    assert judged(status=status).step is Step.DELIVERED
+
+
+@pytest.mark.parametrize("failure", [f for f in Failure if f is not Failure.INTERRUPTED])
+def test_failures_are_retried_on_schedule(failure: Failure) -> None:
+    for attempts, delay in enumerate(SCHEDULE):
+        decision = judged(attempts=attempts, failure=failure)
+        assert (decision.step, decision.due) == (Step.RETRY, NOW + delay)
+        assert decision.counted
+
+
+def test_delays_have_jitter_both_ways() -> None:
+    assert judged(status=500, failure=Failure.STATUS, random=0.0).due == NOW + 4_500
+    assert judged(status=500, failure=Failure.STATUS, random=1.0).due == NOW + 5_500
+
+
+def test_an_interrupted_attempt_is_due_at_once_and_not_counted() -> None:
+    decision = judged(attempts=2, failure=Failure.INTERRUPTED)
+    assert (decision.step, decision.due, decision.counted) == (Step.RETRY, NOW, False)
+
+
+@pytest.mark.parametrize(
+    ("last_success", "step"),
+    [(None, Step.PAUSE), (NOW - 1001, Step.PAUSE), (NOW - 1000, Step.DEAD), (NOW, Step.DEAD)],
+)
+def test_exhausted(last_success: int | None, step: Step) -> None:
+    decision = judged(
+        attempts=len(SCHEDULE), last_success=last_success, status=500, failure=Failure.STATUS
+    )
+    assert decision.step is step
+    assert decision.counted is (step is Step.DEAD)
+
+
+def test_final_answers() -> None:
+    assert judged(status=410, failure=Failure.STATUS).step is Step.GONE
+    paused = judged(status=415, failure=Failure.STATUS)
+    assert (paused.step, paused.counted, paused.due) == (Step.PAUSE, False, NOW)
+
+
+@pytest.mark.parametrize(
+    ("status", "wait", "step", "due", "hold"),
+    [
+        (429, 60_000, Step.RETRY, NOW + 60_000, NOW + 60_000),
+        (503, 60_000, Step.RETRY, NOW + 60_000, NOW + 60_000),
+        (429, 1_000, Step.RETRY, NOW + 5_000, NOW + 1_000),  # never earlier than the schedule
+        (429, None, Step.RETRY, NOW + 5_000, None),
+        (500, 60_000, Step.RETRY, NOW + 5_000, None),
+        (429, sum(SCHEDULE), Step.RETRY, NOW + sum(SCHEDULE), NOW + sum(SCHEDULE)),
+        (429, sum(SCHEDULE) + 1, Step.PAUSE, NOW + sum(SCHEDULE) + 1, NOW + sum(SCHEDULE) + 1),
+    ],
+)
+def test_retry_after(status: int, wait: int | None, step: Step, due: int, hold: int | None) -> None:
+    decision = judged(status=status, failure=Failure.STATUS, retry_after=wait)
+    assert (decision.step, decision.due, decision.hold) == (step, due, hold)
+
+
+@pytest.mark.parametrize(
+    ("value", "milliseconds"),
+    [
+        (None, None),
+        (b"30", 30_000),
+        (b" 30 ", 30_000),
+        (b"0", 0),
+        (b"999999999999999999999", LONGEST_WAIT),
+        (b"Thu, 15 Jan 2026 14:30:10 GMT", 10_000),
+        (b"Thu, 15 Jan 2026 14:29:00 GMT", 0),
+        (b"Thu, 15 Jan 9999 14:29:00 GMT", LONGEST_WAIT),
+        (b"-1", None),
+        (b"1.5", None),
+        (b"soon", None),
+        (b"", None),
+        (b"\xb2", None),
+        (b"Thu, 99 Jan 2026 14:30:10 GMT", None),
+    ],
+)
+def test_the_header_in_seconds_and_as_a_date(value: bytes | None, milliseconds: int | None) -> None:
+    assert retry_after(value, NOW / 1000) == milliseconds
+
+
+def test_ends_are_final() -> None:
+    assert set(TRANSITIONS) == set(CODES) == set(DeliveryState)
+    ends = [state for state in DeliveryState if not TRANSITIONS[state]]
+    assert ends == [DeliveryState.DELIVERED, DeliveryState.DEAD]
+    assert all(CODES[state] >= 2 for state in ends)
+    assert all(a < b for a, b in pairwise(CODES.values()))
