@@ -26,18 +26,19 @@ from gateway.stores.sqlite.writer import connect
 
 _CALLBACK = (
     "INSERT INTO callbacks (source, provider, shop, event_id, event_type, dedupe, body_hash,"
-    " received_at, headers, body, verdict, reason, notes, order_key)"
+    " received_at, headers, body, verdict, reason, notes, order_row)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _ORDER = (
     "INSERT INTO orders (key, shop, order_id, seq, updated_at, state) VALUES (?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (key) DO UPDATE"
     " SET seq = excluded.seq, updated_at = excluded.updated_at, state = excluded.state"
+    " RETURNING id"
 )
 _LINK = "INSERT OR REPLACE INTO links VALUES (?, ?)"
 _EVENT = (
-    "INSERT INTO events (event_id, type, source, shop, order_id, order_key, seq, time, recorded,"
-    " routing, body, callback) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO events (event_id, type, source, shop, order_id, seq, time, recorded,"
+    " routing, body, callback, order_row) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _DELIVERY = "INSERT INTO deliveries (event, subscription, state, due, claim) VALUES (?, 1, 1, ?, ?)"
 _ATTEMPT = "INSERT INTO attempts VALUES (?, 1, ?, ?, 200, NULL, '', '127.0.0.1:8080', ?)"
@@ -74,8 +75,7 @@ def prepare(computer: Computer, callback: Callback) -> Rows:
     reading, decision = computer.decide(callback)
     ((_, event),) = decision.events
     assert event.order is not None
-    order_key, at = key(SHOP, event.order), callback.received_at
-    text = [(name.decode(), value.decode()) for name, value in callback.headers]
+    at = callback.received_at
     return Rows(
         callback=(
             callback.source,
@@ -86,12 +86,11 @@ def prepare(computer: Computer, callback: Callback) -> Rows:
             key(callback.source, reading.event_id),
             digest(callback.body),
             at,
-            msgspec.json.encode(text),
+            msgspec.msgpack.encode(callback.headers),
             callback.body,
             "event",
             "",
             msgspec.json.encode(decision.notes[0]),
-            order_key,
         ),
         orders=[
             (key(SHOP, order), SHOP, order, seq, at, state)
@@ -104,7 +103,6 @@ def prepare(computer: Computer, callback: Callback) -> Rows:
             event.source,
             event.shop,
             event.order,
-            order_key,
             event.seq,
             event.time,
             event.recorded,
@@ -135,12 +133,11 @@ class Store:
 
     def _accept(self, rows: Rows) -> None:
         execute = self._connection.execute
-        number = execute(_CALLBACK, rows.callback).lastrowid
-        for order in rows.orders:
-            execute(_ORDER, order)
+        (order,) = (execute(_ORDER, order).fetchone()[0] for order in rows.orders)
+        number = execute(_CALLBACK, (*rows.callback, order)).lastrowid
         for link in rows.links:
             execute(_LINK, link)
-        event = execute(_EVENT, (*rows.event, number)).lastrowid
+        event = execute(_EVENT, (*rows.event, number, order)).lastrowid
         delivery = execute(_DELIVERY, (event, rows.at, 1)).lastrowid
         assert delivery is not None
         self._born.append((delivery, rows.at))

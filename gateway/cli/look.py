@@ -61,6 +61,13 @@ def quarantine(settings: Settings, *, limit: int, as_json: bool) -> None:
         _say(f"`gateway quarantine --body {rows[0].id}` prints what it sent.")
 
 
+def subscriptions(settings: Settings, *, as_json: bool) -> None:
+    """Print all subscriptions, by name."""
+    rows = _read(settings, lambda records: records.subscriptions())
+    nothing = "There are no subscriptions: the configuration declares them."
+    _list(rows, len(rows), tables.subscriptions_view, nothing=nothing, as_json=as_json)
+
+
 def body(settings: Settings, callback: str) -> None:
     """Print the body of any callback: its very bytes, but to a terminal spelled out; `NotFound`."""
     found = _read(settings, lambda records: records.body(callback))

@@ -36,9 +36,7 @@ Json = Annotated[
     typer.Option("--json", help="One JSON list; times in milliseconds since 1970 UTC."),
 ]
 
-subscriptions = typer.Typer(
-    no_args_is_help=True, help="Hold a subscription's deliveries, and let them go again."
-)
+subscriptions = typer.Typer()
 app.add_typer(subscriptions, name="subscriptions")
 
 
@@ -170,6 +168,18 @@ def replay(
     from gateway.cli import control
 
     typer.echo(control.replay(settings_of(config), delivery))
+
+
+@subscriptions.callback(invoke_without_command=True)
+def subscriptions_list(
+    context: typer.Context, as_json: Json = False, config: Config = None
+) -> None:
+    """Show the subscriptions and how they stand; hold one, or let it go again."""
+    if context.invoked_subcommand is not None:
+        return
+    from gateway.cli import look
+
+    look.subscriptions(settings_of(config), as_json=as_json)
 
 
 @subscriptions.command()

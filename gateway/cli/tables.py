@@ -22,6 +22,7 @@ from gateway.stores.base import (
     DeliveryRow,
     EventRow,
     Story,
+    SubscriptionRow,
     UnlinkedRow,
 )
 
@@ -87,9 +88,9 @@ def shortened(text: str, length: int = HEAD) -> str:
 def to_json(rows: Sequence[msgspec.Struct]) -> str:
     """One JSON list of the rows; times are milliseconds since 1970 UTC.
 
-    It is ASCII without DEL, so that it may be printed to a terminal too.
+    It is ASCII, controls escaped, so that it may be printed to a terminal too.
     """
-    return json.dumps(msgspec.to_builtins(rows), indent=2).replace("\x7f", "\\u007f")
+    return json.dumps(msgspec.to_builtins(rows), indent=2)
 
 
 def drawn(view: View, *, width: int | None) -> str:
@@ -222,6 +223,23 @@ def quarantine_view(callbacks: Sequence[CallbackRow]) -> View:
                 row.reason,
             )
             for row in callbacks
+        ],
+    )
+
+
+def subscriptions_view(rows: Sequence[SubscriptionRow]) -> View:
+    """Subscriptions and how they stand."""
+    columns = ("subscription", "state", "host", "unfinished", "last success", "waits until")
+    return View(
+        columns=[*(Column(title) for title in columns), Column("reason", whole=False)],
+        rows=[
+            (
+                *(row.name, row.state, row.host, str(row.unfinished)),
+                local(row.last_success) if row.last_success is not None else "never",
+                local(row.hold_until) if row.hold_until is not None else "",
+                row.reason or "",
+            )
+            for row in rows
         ],
     )
 

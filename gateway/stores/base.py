@@ -224,6 +224,21 @@ class UnlinkedRow(msgspec.Struct, frozen=True, kw_only=True):
     deadline: Millis | None
 
 
+class SubscriptionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription as it is shown; `state` is `active`, `paused`, `gone` or `disabled`.
+
+    Of its URL only `host`, with the port: the rest may be a secret.
+    """
+
+    name: str
+    state: str
+    reason: str | None
+    host: str
+    hold_until: Millis | None
+    last_success: Millis | None
+    unfinished: int
+
+
 class Story(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one order, event, delivery or callback; each list oldest first."""
 
@@ -257,6 +272,10 @@ class Records(Protocol):
 
     async def quarantined(self, *, limit: int) -> Sequence[CallbackRow]:
         """Callbacks in quarantine, newest first."""
+        ...
+
+    async def subscriptions(self) -> Sequence[SubscriptionRow]:
+        """All subscriptions by name, those that the configuration has no more too."""
         ...
 
     async def body(self, callback: str) -> bytes:

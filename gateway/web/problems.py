@@ -32,7 +32,9 @@ STATUSES: Mapping[type[GatewayError], int] = {
 UNANSWERED = "ConfigError", "StartupError", "Malformed", "ForbiddenAddress", "UnfitEvent"
 """Errors that end elsewhere: at the start, in quarantine, in an outcome; a test holds this."""
 
-PUBLIC: Mapping[type[GatewayError], str] = {Rejected: "the signature is missing, wrong or too old; the gateway's log says which"}
+PUBLIC: Mapping[type[GatewayError], str] = {
+    Rejected: "the signature is missing, wrong or too old; the gateway's log says which"
+}
 """What a sender may know: the reason itself would help to forge."""
 
 

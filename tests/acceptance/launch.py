@@ -12,11 +12,16 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
+from gateway.models import Callback, Receipt
+from gateway.receiver import Receiver
 from gateway.stores.sqlite import writer
 
 COMMIT_DELAY = 0.03  # seconds from the early answer to the commit
+
+_receiving = ContextVar("_receiving", default=False)
 
 
 def synchronous_normal() -> None:
@@ -27,24 +32,49 @@ def synchronous_normal() -> None:
 def ack_before_commit() -> None:
     """The sender of a callback is answered before the COMMIT that keeps it."""
     sqlite3.connect = functools.partial(sqlite3.connect, factory=LateCommit)  # type: ignore[assignment]
-    submit = writer.Writer.submit
+    receive, submit = Receiver.receive, writer.Writer.submit
 
-    def hasty(self: writer.Writer, work: writer.Work, **options: bool) -> "asyncio.Future[Any]":
-        # What the gateway does for itself is not isolated, and goes on as always.
-        if not options.get("isolated", True):
+    async def receiving(self: Receiver, callback: Callback) -> Receipt:
+        _receiving.set(True)
+        return await receive(self, callback)
+
+    def submitting(
+        self: writer.Writer, work: Callable[[Any], Any], **options: Any
+    ) -> "asyncio.Future[Any]":
+        # Whatever the gateway does for itself goes on as always.
+        if not _receiving.get():
             return submit(self, work, **options)
-        loop = asyncio.get_running_loop()
-        early: asyncio.Future[Any] = loop.create_future()
-
-        def answering(batch: writer.Batch) -> object:
-            result: object = work(batch)
-            loop.call_soon_threadsafe(_answer, early, result)
-            return result
-
-        submit(self, answering, **options).add_done_callback(lambda late: _end(early, late))
+        early: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        _receiving.set(False)  # or all that is started from here would count as receiving
+        late = submit(self, _answering(work, early), **options)
+        late.add_done_callback(lambda _: _end(early, late))
         return early
 
-    writer.Writer.submit = hasty  # type: ignore[method-assign]
+    Receiver.receive = receiving  # type: ignore[method-assign]
+    writer.Writer.submit = submitting  # type: ignore[method-assign]
+
+
+def _answering(work: Callable[[Any], Any], early: "asyncio.Future[Any]") -> Callable[[Any], Any]:
+    """The same work; its result is given away as soon as its statements have run."""
+
+    def answering(batch: Any) -> Any:
+        result = work(batch)
+        early.get_loop().call_soon_threadsafe(_answer, early, result)
+        return result
+
+    return answering
+
+
+def _answer(early: "asyncio.Future[Any]", result: Any) -> None:
+    if not early.done():
+        early.set_result(result)
+
+
+def _end(early: "asyncio.Future[Any]", late: "asyncio.Future[Any]") -> None:
+    """Pass on the failure of work that had no result to answer with."""
+    error = late.exception()
+    if error is not None and not early.done():
+        early.set_exception(error)
 
 
 class LateCommit(sqlite3.Connection):
@@ -55,18 +85,6 @@ class LateCommit(sqlite3.Connection):
         if sql == "COMMIT":
             time.sleep(COMMIT_DELAY)
         return super().execute(sql, parameters)
-
-
-def _answer(early: "asyncio.Future[Any]", result: object) -> None:
-    if not early.done():
-        early.set_result(result)
-
-
-def _end(early: "asyncio.Future[Any]", late: "asyncio.Future[Any]") -> None:
-    """Pass on the failure of a job that had no result to answer with."""
-    error = late.exception()
-    if error is not None and not early.done():
-        early.set_exception(error)
 
 
 FAULTS: dict[str, Callable[[], None]] = {

@@ -283,6 +283,18 @@ def test_json_is_one_document(shop: Shop) -> None:
     assert json.loads(said.output) == shop.rows("events") != []
 
 
+def test_subscriptions_show_how_they_stand(shop: Shop, tmp_path: Path) -> None:
+    rows = {row["name"]: row for row in shop.rows("subscriptions")}
+    assert sorted(rows) == ["bad", "good", "hang"]
+    assert (rows["bad"]["state"], rows["bad"]["unfinished"]) == ("active", 1)
+    assert (rows["bad"]["last_success"], rows["good"]["last_success"] is None) == (None, False)
+    config = shop.copied(tmp_path)
+    assert shop.run("subscriptions", "pause", "good", config=config).code == 0
+    text = shop.run("subscriptions", config=config).text
+    assert re.search(rf"good +paused +127.0.0.1:{shop.sink} +0 +{TIME} +paused by the op", text)
+    assert f":{shop.sink}/" not in text
+
+
 # Explain.
 
 

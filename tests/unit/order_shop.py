@@ -173,18 +173,16 @@ class Shop:
         return self.verdicts[self.callbacks]
 
     def _origin(self, more: dict[str, Any]) -> Origin:
-        return Origin(
-            **{
-                "source": "stripe-live",
-                "provider": "stripe",
-                "shop": "default",
-                "event_id": f"e_{self.callbacks}",
-                "event_type": "some.type",
-                "recorded": at(10_000 + self.callbacks),
-                "traceparent": TRACE,
-            }
-            | more
-        )
+        usual: dict[str, Any] = {
+            "source": "stripe-live",
+            "provider": "stripe",
+            "shop": "default",
+            "event_id": f"e_{self.callbacks}",
+            "event_type": "some.type",
+            "recorded": at(10_000 + self.callbacks),
+            "traceparent": TRACE,
+        }
+        return Origin(**usual | more)
 
     def _write(self, decision: Decision) -> list[Event]:
         for order, (seq, state) in decision.orders.items():
@@ -195,9 +193,7 @@ class Shop:
         for entry in decision.wait:
             origin = msgspec.structs.replace(entry.origin, callback=self.callbacks)
             number = next(self._numbers)
-            self.waiting[number] = Waiting(
-                id=number, entry=Entry(fact=entry.fact, origin=origin)
-            )
+            self.waiting[number] = Waiting(id=number, entry=Entry(fact=entry.fact, origin=origin))
         for callback, notes in decision.notes.items():
             self.notes[callback or self.callbacks] = notes
             self.verdicts[callback or self.callbacks] = decision.verdicts[callback]

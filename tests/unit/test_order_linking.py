@@ -137,7 +137,8 @@ def test_session_never() -> None:
     assert [note.reason for note in shop.notes[1]] == [
         "no order is known for stripe:pi_1, stripe:ch_1"
     ]
-    assert shop.states == shop.links == {}
+    assert shop.states == {}
+    assert shop.links == {}
 
 
 def test_intent_that_names_its_order_links_the_rest() -> None:

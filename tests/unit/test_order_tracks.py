@@ -1,7 +1,7 @@
 """Design 6.2 as a table: facts of one order, told one by one, and what follows from them."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -14,10 +14,11 @@ from gateway.orders.tables import (
     REFUND_RANKS,
     OrderType,
 )
+from tests.unit.order_money_rows import PAYMENT, REFUND
+from tests.unit.order_rows import FULFILMENT, REST, SOFT
 from tests.unit.order_shop import (
     NOTHING,
     ORDER,
-    PART,
     START,
     Shop,
     at,
@@ -35,655 +36,10 @@ from tests.unit.order_shop import (
     paid,
     part,
     refund,
-    tracked,
 )
 
-OTHER = "printstudio:8"
 FLAGS = ("implied", "additional", "partial")
 
-
-class E(NamedTuple):
-    """One event: its type, its occurrence, and the flags that are set in `data.change`."""
-
-    kind: str
-    occurrence: tuple[str, ...] = ()
-    flags: str = ""
-
-
-CREATED = E("created")
-IMPLIED = E("created", flags="implied")
-
-
-def time(second: int) -> str:
-    """A provider's time as it stands in occurrences."""
-    return str(at(second))
-
-
-def updated(second: int, what: str, *rest: str) -> E:
-    return E("updated", (what, *rest, time(second)))
-
-
-Row = tuple[Sequence[Fact], Sequence[E], dict[str, str]]
-
-FULFILMENT: dict[str, Row] = {
-    "created": ([created(1)], [CREATED], {}),
-    "created again": ([created(1), created(2)], [CREATED], {}),
-    "created told by its fulfilment": (
-        [part(1, "created"), created(2)],
-        [CREATED],
-        {"fulfilment": "created"},
-    ),
-    "created and its fulfilment": (
-        [created(1), part(1, "created")],
-        [CREATED],
-        {"fulfilment": "created"},
-    ),
-    "later first": (
-        [part(1, "printing"), created(2)],
-        [IMPLIED, E("printing", (PART,))],
-        {"fulfilment": "printing"},
-    ),
-    "all in order": (
-        [
-            created(1),
-            part(1, "created"),
-            part(2, "processing"),
-            part(3, "printing"),
-            part(4, "post_processing"),
-            part(5, "ready"),
-            part(6, "shipped"),
-        ],
-        [
-            CREATED,
-            updated(2, "fulfilment", PART, "processing"),
-            E("printing", (PART,)),
-            updated(4, "fulfilment", PART, "post_processing"),
-            E("ready", (PART,)),
-            E("shipped", (PART,)),
-        ],
-        {"fulfilment": "shipped"},
-    ),
-    "all in reverse": (
-        [part(3, "shipped"), part(2, "ready"), part(1, "printing"), created(0)],
-        [IMPLIED, E("shipped", (PART,))],
-        {"fulfilment": "shipped"},
-    ),
-    "steps left out": (
-        [created(1), part(2, "ready"), part(1, "printing"), part(3, "ready")],
-        [CREATED, E("ready", (PART,))],
-        {"fulfilment": "ready"},
-    ),
-    "cancelled": (
-        [created(1), part(2, "printing"), part(3, "cancelled"), part(4, "cancelled")],
-        [CREATED, E("printing", (PART,)), E("cancelled", (PART,))],
-        {"fulfilment": "cancelled"},
-    ),
-    "cancelled after shipped": (
-        [created(1), part(2, "shipped"), part(3, "cancelled")],
-        [CREATED, E("shipped", (PART,)), E("cancelled", (PART,))],
-        {"fulfilment": "cancelled"},
-    ),
-    "nothing after cancelled": (
-        [created(1), part(2, "cancelled"), part(3, "shipped")],
-        [CREATED, E("cancelled", (PART,))],
-        {"fulfilment": "cancelled"},
-    ),
-    "two provider orders": (
-        [created(1), part(2, "shipped"), part(3, "shipped", OTHER)],
-        [CREATED, E("shipped", (PART,)), E("shipped", (OTHER,))],
-        {"fulfilment": "shipped"},
-    ),
-    "the slowest provider order counts": (
-        [created(1), part(2, "shipped"), part(3, "printing", OTHER)],
-        [CREATED, E("shipped", (PART,)), E("printing", (OTHER,))],
-        {"fulfilment": "printing"},
-    ),
-    "a cancelled provider order does not count": (
-        [created(1), part(2, "shipped"), part(3, "cancelled", OTHER)],
-        [CREATED, E("shipped", (PART,)), E("cancelled", (OTHER,))],
-        {"fulfilment": "shipped"},
-    ),
-    "the order's own cancel": (
-        [created(1), part(2, "printing"), part(3, "cancelled", None)],
-        [CREATED, E("printing", (PART,)), E("cancelled", ("",))],
-        {"fulfilment": "cancelled"},
-    ),
-    "partial shipments": (
-        [
-            created(1),
-            part(2, "printing"),
-            part(3, "shipped", quantity=2),
-            part(4, "shipped", quantity=5),
-            part(5, "shipped", quantity=2),
-            part(6, "shipped", quantity=5),
-        ],
-        [
-            CREATED,
-            E("printing", (PART,)),
-            E("shipped", (PART, "2"), "partial"),
-            E("shipped", (PART, "5"), "partial"),
-        ],
-        {"fulfilment": "printing"},
-    ),
-    "a whole shipment never merges with a partial one": (
-        [created(1), part(2, "shipped", quantity=2), part(3, "shipped")],
-        [CREATED, E("shipped", (PART, "2"), "partial"), E("shipped", (PART,))],
-        {"fulfilment": "shipped"},
-    ),
-    "a partial shipment after the whole one": (
-        [created(1), part(3, "shipped"), part(2, "shipped", quantity=2)],
-        [CREATED, E("shipped", (PART,))],
-        {"fulfilment": "shipped"},
-    ),
-    "partial cancels": (
-        [
-            created(1),
-            part(2, "cancelled", quantity=1),
-            part(3, "cancelled", quantity=1),
-            part(4, "ready"),
-            part(5, "cancelled"),
-            part(6, "cancelled", quantity=3),
-        ],
-        [
-            CREATED,
-            E("cancelled", (PART, "1"), "partial"),
-            E("ready", (PART,)),
-            E("cancelled", (PART,)),
-        ],
-        {"fulfilment": "cancelled"},
-    ),
-    "a partial cancel told after the shipment of the rest": (
-        [created(1), part(3, "shipped"), part(2, "cancelled", quantity=1)],
-        [CREATED, E("shipped", (PART,)), E("cancelled", (PART, "1"), "partial")],
-        {"fulfilment": "shipped"},
-    ),
-    "tracking with the shipment": (
-        [created(1), tracked(2, "shipped", "JJD1"), tracked(3, "shipped", "JJD1")],
-        [CREATED, E("shipped", (PART,))],
-        {"fulfilment": "shipped"},
-    ),
-    "tracking added later": (
-        [created(1), part(2, "shipped"), tracked(3, "shipped", "JJD1")],
-        [CREATED, E("shipped", (PART,)), updated(3, "shipment", PART, "JJD1")],
-        {"fulfilment": "shipped"},
-    ),
-    "an address of tracking added later": (
-        [
-            created(1),
-            part(2, "shipped"),
-            part(3, "shipped", shipment=Shipment(tracking_url="https://dhl.example/JJD1")),
-        ],
-        [
-            CREATED,
-            E("shipped", (PART,)),
-            updated(3, "shipment", PART, "https://dhl.example/JJD1"),
-        ],
-        {"fulfilment": "shipped"},
-    ),
-    "a carrier added later is filled in silently": (
-        [
-            created(1),
-            tracked(2, "shipped", "JJD1"),
-            part(3, "shipped", shipment=Shipment(carrier="DHL")),
-        ],
-        [CREATED, E("shipped", (PART,))],
-        {"fulfilment": "shipped"},
-    ),
-    "tracking told by an older fact": (
-        [created(1), part(3, "shipped"), tracked(2, "printing", "JJD1")],
-        [CREATED, E("shipped", (PART,)), updated(2, "shipment", PART, "JJD1")],
-        {"fulfilment": "shipped"},
-    ),
-    "older tracking overwrites nothing": (
-        [created(1), tracked(3, "shipped", "JJD2"), tracked(2, "shipped", "JJD1")],
-        [CREATED, E("shipped", (PART,))],
-        {"fulfilment": "shipped"},
-    ),
-}
-
-SOFT: dict[str, Row] = {
-    "soft cancel": (
-        [created(1), part(2, "cancelled", None, soft=True)],
-        [CREATED, E("cancelled", ("",))],
-        {"fulfilment": "cancelled"},
-    ),
-    "void when the order is paid": (
-        [created(1), paid(2, "pi_1"), part(3, "cancelled", None, soft=True)],
-        [CREATED, E("paid", ("pi_1",))],
-        {"payment": "paid"},
-    ),
-    "void when the order is in print": (
-        [part(2, "printing"), part(3, "cancelled", soft=True)],
-        [IMPLIED, E("printing", (PART,))],
-        {"fulfilment": "printing"},
-    ),
-    "void when a part of it was shipped": (
-        [created(1), part(2, "shipped", quantity=1), part(3, "cancelled", None, soft=True)],
-        [CREATED, E("shipped", (PART, "1"), "partial")],
-        {"fulfilment": "created"},
-    ),
-    "not void when it is only processed": (
-        [created(1), part(2, "processing"), part(3, "cancelled", soft=True)],
-        [CREATED, updated(2, "fulfilment", PART, "processing"), E("cancelled", (PART,))],
-        {"fulfilment": "cancelled"},
-    ),
-    "undone by a payment": (
-        [created(1), part(2, "cancelled", None, soft=True), paid(3, "pi_1")],
-        [CREATED, E("cancelled", ("",)), updated(3, "reopened", ORDER), E("paid", ("pi_1",))],
-        {"payment": "paid"},
-    ),
-    "undone by a print": (
-        [created(1), part(2, "cancelled", soft=True), part(3, "printing")],
-        [CREATED, E("cancelled", (PART,)), updated(3, "reopened", ORDER), E("printing", (PART,))],
-        {"fulfilment": "printing"},
-    ),
-    "not undone by a payment that failed": (
-        [created(1), part(2, "cancelled", None, soft=True), failed(3, "pi_1")],
-        [CREATED, E("cancelled", ("",)), E("payment_failed", ("pi_1",))],
-        {"fulfilment": "cancelled", "payment": "failed"},
-    ),
-    "soft again after it was undone": (
-        [
-            created(1),
-            part(2, "cancelled", None, soft=True),
-            paid(3, "pi_1"),
-            part(4, "cancelled", None, soft=True),
-        ],
-        [CREATED, E("cancelled", ("",)), updated(3, "reopened", ORDER), E("paid", ("pi_1",))],
-        {"payment": "paid"},
-    ),
-    "hard after it was undone": (
-        [
-            created(1),
-            part(2, "cancelled", None, soft=True),
-            paid(3, "pi_1"),
-            part(4, "cancelled", None),
-        ],
-        [
-            CREATED,
-            E("cancelled", ("",)),
-            updated(3, "reopened", ORDER),
-            E("paid", ("pi_1",)),
-            E("cancelled", ("", "reopened")),
-        ],
-        {"fulfilment": "cancelled", "payment": "paid"},
-    ),
-    "hard upon soft": (
-        [created(1), part(2, "cancelled", soft=True), part(3, "cancelled"), paid(4, "pi_1")],
-        [CREATED, E("cancelled", (PART,)), E("paid", ("pi_1",))],
-        {"fulfilment": "cancelled", "payment": "paid"},
-    ),
-}
-
-PAYMENT: dict[str, Row] = {
-    "named": (
-        [paid(1, "pi_1", "49.26"), paid(2, "pi_1", "49.26")],
-        [IMPLIED, E("paid", ("pi_1",))],
-        {"payment": "paid"},
-    ),
-    "without a name": ([paid(1), paid(2)], [IMPLIED, E("paid")], {"payment": "paid"}),
-    "implied": (
-        [created(1), paid(2, implied=True), paid(3)],
-        [CREATED, E("paid", flags="implied")],
-        {"payment": "paid"},
-    ),
-    "implied when a payment is known": (
-        [created(1), paid(2, "pi_1"), paid(3, implied=True)],
-        [CREATED, E("paid", ("pi_1",))],
-        {"payment": "paid"},
-    ),
-    "implied, then named without an amount": (
-        [created(1), paid(2, implied=True), paid(3, "pi_1")],
-        [CREATED, E("paid", flags="implied")],
-        {"payment": "paid"},
-    ),
-    "a name learnt later adds the amount": (
-        [created(1), paid(2), paid(3, "pi_1", "49.26"), paid(4, "pi_1", "49.26")],
-        [CREATED, E("paid"), updated(3, "amount", "49.26")],
-        {"payment": "paid"},
-    ),
-    "an amount that was known is not told again": (
-        [created(1), paid(2, None, "49.26"), paid(3, "pi_1", "49.26")],
-        [CREATED, E("paid")],
-        {"payment": "paid"},
-    ),
-    "a name known before": (
-        [created(1), paid(2, "pi_1", "49.26"), paid(3)],
-        [CREATED, E("paid", ("pi_1",))],
-        {"payment": "paid"},
-    ),
-    "the same payment, its amount later": (
-        [created(1), paid(2, "pi_1"), paid(3, "pi_1", "49.26")],
-        [CREATED, E("paid", ("pi_1",)), updated(3, "amount", "49.26")],
-        {"payment": "paid"},
-    ),
-    "a second payment": (
-        [created(1), paid(2, "pi_1", "49.26"), paid(3, "pi_2", "49.26")],
-        [CREATED, E("paid", ("pi_1",)), E("paid", ("pi_2",), "additional")],
-        {"payment": "paid"},
-    ),
-    "one without a name is one of two": (
-        [created(1), paid(2), paid(3, "pi_1", "1.00"), paid(4, "pi_2", "2.00"), paid(5)],
-        [
-            CREATED,
-            E("paid"),
-            updated(3, "amount", "1.00"),
-            E("paid", ("pi_2",), "additional"),
-        ],
-        {"payment": "paid"},
-    ),
-    "declined": (
-        [created(1), failed(2, "pi_1"), failed(3, "pi_1")],
-        [CREATED, E("payment_failed", ("pi_1",))],
-        {"payment": "failed"},
-    ),
-    "declined, then paid": (
-        [created(1), failed(2, "pi_1"), paid(3, "pi_1", "49.26")],
-        [CREATED, E("payment_failed", ("pi_1",)), E("paid", ("pi_1",))],
-        {"payment": "paid"},
-    ),
-    "paid, then declined": (
-        [created(1), paid(3, "pi_1", "49.26"), failed(2, "pi_1")],
-        [CREATED, E("paid", ("pi_1",))],
-        {"payment": "paid"},
-    ),
-    "paid, then another declined": (
-        [created(1), paid(2, "pi_1"), failed(3, "pi_2"), failed(4)],
-        [CREATED, E("paid", ("pi_1",))],
-        {"payment": "paid"},
-    ),
-    "declined without a name, and with one": (
-        [created(1), failed(2), failed(3, "pi_1"), failed(4, "pi_2"), failed(5)],
-        [CREATED, E("payment_failed"), E("payment_failed", ("pi_2",))],
-        {"payment": "failed"},
-    ),
-    "declined without a name, then paid with one": (
-        [created(1), failed(2), paid(3, "pi_1", "1.00"), paid(4)],
-        [CREATED, E("payment_failed"), E("paid", ("pi_1",))],
-        {"payment": "paid"},
-    ),
-    "declined and paid without a name": (
-        [created(1), failed(2), paid(3), failed(4)],
-        [CREATED, E("payment_failed"), E("paid")],
-        {"payment": "paid"},
-    ),
-    "paid without a name while a declined one is known": (
-        [created(1), failed(2, "pi_1"), paid(3), paid(4, "pi_1", "1.00")],
-        [
-            CREATED,
-            E("payment_failed", ("pi_1",)),
-            E("paid"),
-            updated(4, "amount", "1.00"),
-        ],
-        {"payment": "paid"},
-    ),
-}
-
-REFUND: dict[str, Row] = {
-    "named": (
-        [paid(1, "pi_1", "10.00"), refund(2, "re_1", "4.00"), refund(3, "re_1", "4.00")],
-        [IMPLIED, E("paid", ("pi_1",)), E("refunded", ("re_1",))],
-        {"payment": "paid", "refund": "partial"},
-    ),
-    "two, and all": (
-        [paid(1, "pi_1", "10.00"), refund(2, "re_1", "4.00"), refund(3, "re_2", "6.00")],
-        [IMPLIED, E("paid", ("pi_1",)), E("refunded", ("re_1",)), E("refunded", ("re_2",))],
-        {"payment": "paid", "refund": "full"},
-    ),
-    "what was paid is not known": (
-        [created(1), refund(2, "re_1", "4.00")],
-        [CREATED, E("refunded", ("re_1",))],
-        {"refund": "unknown"},
-    ),
-    "pending, then succeeded": (
-        [created(1), refund(2, "re_1", "4.00", "pending"), refund(3, "re_1", "4.00")],
-        [CREATED, E("refunded", ("re_1",))],
-        {"refund": "unknown"},
-    ),
-    "pending told late": (
-        [created(1), refund(3, "re_1", "4.00"), refund(2, "re_1", "4.00", "pending")],
-        [CREATED, E("refunded", ("re_1",))],
-        {"refund": "unknown"},
-    ),
-    "only pending": ([created(1), refund(2, "re_1", "4.00", "pending")], [CREATED], {}),
-    "failed after success": (
-        [
-            created(1),
-            refund(2, "re_1", "4.00"),
-            refund(3, "re_1", "4.00", "failed"),
-            refund(4, "re_1", "4.00", "failed"),
-        ],
-        [CREATED, E("refunded", ("re_1",)), updated(3, "refund", "re_1", "failed")],
-        {},
-    ),
-    "failed after a success of unknown amount": (
-        [created(1), refund(2, "re_1"), refund(3, "re_1", None, "failed")],
-        [CREATED, E("refunded", ("re_1",)), updated(3, "refund", "re_1", "failed")],
-        {},
-    ),
-    "failed without success": (
-        [
-            created(1),
-            refund(2, "re_1", "4.00", "pending"),
-            refund(3, "re_1", "4.00", "failed"),
-            refund(4, "re_1", "4.00"),
-        ],
-        [CREATED],
-        {},
-    ),
-    "the charge, then its refund": (
-        [paid(1, "pi_1", "10.00"), charge(2, "4.00"), refund(3, "re_1", "4.00")],
-        [IMPLIED, E("paid", ("pi_1",)), E("refunded", ("ch_1", "4.00"))],
-        {"payment": "paid", "refund": "partial"},
-    ),
-    "the refund, then its charge": (
-        [paid(1, "pi_1", "10.00"), refund(2, "re_1", "4.00"), charge(3, "4.00")],
-        [IMPLIED, E("paid", ("pi_1",)), E("refunded", ("re_1",))],
-        {"payment": "paid", "refund": "partial"},
-    ),
-    "the charge between two refunds": (
-        [
-            paid(1, "pi_1", "10.00"),
-            refund(2, "re_1", "4.00"),
-            charge(3, "10.00"),
-            refund(4, "re_2", "6.00"),
-        ],
-        [
-            IMPLIED,
-            E("paid", ("pi_1",)),
-            E("refunded", ("re_1",)),
-            E("refunded", ("ch_1", "10.00")),
-        ],
-        {"payment": "paid", "refund": "full"},
-    ),
-    "a refund too big for what the charge said is another": (
-        [
-            paid(1, "pi_1", "10.00"),
-            charge(2, "4.00"),
-            refund(3, "re_2", "6.00"),
-            refund(2, "re_1", "4.00"),
-            charge(3, "10.00"),
-        ],
-        [
-            IMPLIED,
-            E("paid", ("pi_1",)),
-            E("refunded", ("ch_1", "4.00")),
-            E("refunded", ("re_2",)),
-        ],
-        {"payment": "paid", "refund": "full"},
-    ),
-    "an older sum of the charge": (
-        [created(1), charge(3, "10.00"), charge(2, "4.00")],
-        [CREATED, E("refunded", ("ch_1", "10.00"))],
-        {"refund": "unknown"},
-    ),
-    "two sums of one second": (
-        [created(1), charge(2, "10.00"), charge(2, "4.00")],
-        [CREATED, E("refunded", ("ch_1", "10.00"))],
-        {"refund": "unknown"},
-    ),
-    "two charges": (
-        [paid(1, "pi_1", "10.00"), charge(2, "4.00"), charge(3, "6.00", "ch_2")],
-        [
-            IMPLIED,
-            E("paid", ("pi_1",)),
-            E("refunded", ("ch_1", "4.00")),
-            E("refunded", ("ch_2", "6.00")),
-        ],
-        {"payment": "paid", "refund": "full"},
-    ),
-    "failed after its charge told it": (
-        [created(1), charge(2, "4.00"), refund(3, "re_1", "4.00", "failed")],
-        [CREATED, E("refunded", ("ch_1", "4.00")), updated(3, "refund", "re_1", "failed")],
-        {},
-    ),
-    "failed, and never in what the charge said": (
-        [created(1), charge(2, "4.00"), refund(3, "re_2", "6.00", "failed")],
-        [CREATED, E("refunded", ("ch_1", "4.00"))],
-        {"refund": "unknown"},
-    ),
-    "failed before the charge spoke": (
-        [created(1), refund(2, "re_1", "4.00", "failed"), charge(3, "4.00")],
-        [CREATED, E("refunded", ("ch_1", "4.00"))],
-        {"refund": "unknown"},
-    ),
-    "refunded again after a failure": (
-        [
-            created(1),
-            charge(2, "4.00"),
-            refund(3, "re_1", "4.00", "failed"),
-            charge(4, "4.00"),
-            refund(4, "re_2", "4.00"),
-        ],
-        [
-            CREATED,
-            E("refunded", ("ch_1", "4.00")),
-            updated(3, "refund", "re_1", "failed"),
-            updated(4, "refund", "ch_1", "4.00"),
-        ],
-        {"refund": "unknown"},
-    ),
-    "the charge's sum falls": (
-        [created(1), charge(2, "10.00"), charge(3, "4.00")],
-        [CREATED, E("refunded", ("ch_1", "10.00")), updated(3, "refund", "ch_1", "4.00")],
-        {"refund": "unknown"},
-    ),
-    "without name and amount": (
-        [created(1), refund(2, None), refund(3, None)],
-        [CREATED, E("refunded", ("ch_1", ""))],
-        {"refund": "unknown"},
-    ),
-    "without name and amount, then named": (
-        [paid(1, "pi_1", "4.00"), refund(2, None), refund(3, "re_1", "4.00")],
-        [
-            IMPLIED,
-            E("paid", ("pi_1",)),
-            E("refunded", ("ch_1", "")),
-            updated(3, "refund", "re_1", "amount"),
-        ],
-        {"payment": "paid", "refund": "full"},
-    ),
-    "without name and amount, then the charge": (
-        [paid(1, "pi_1", "10.00"), refund(2, None), charge(3, "4.00"), charge(4, "10.00")],
-        [
-            IMPLIED,
-            E("paid", ("pi_1",)),
-            E("refunded", ("ch_1", "")),
-            updated(3, "refund", "ch_1", "4.00"),
-            E("refunded", ("ch_1", "10.00")),
-        ],
-        {"payment": "paid", "refund": "full"},
-    ),
-    "named, then without name and amount": (
-        [created(1), refund(2, "re_1", "4.00"), refund(3, None)],
-        [CREATED, E("refunded", ("re_1",))],
-        {"refund": "unknown"},
-    ),
-    "named, its amount later": (
-        [created(1), refund(2, "re_1"), refund(3, "re_1", "4.00")],
-        [CREATED, E("refunded", ("re_1",)), updated(3, "refund", "re_1", "amount")],
-        {"refund": "unknown"},
-    ),
-}
-
-REST: dict[str, Row] = {
-    "dispute": (
-        [created(1), dispute(2, "open"), dispute(3, "open")],
-        [CREATED, E("disputed", ("dp_1",))],
-        {"dispute": "open"},
-    ),
-    "dispute closed, and open again": (
-        [created(1), dispute(2, "open"), dispute(3, "closed"), dispute(4, "open")],
-        [
-            CREATED,
-            E("disputed", ("dp_1",)),
-            updated(3, "dispute", "dp_1", "closed"),
-            updated(4, "dispute", "dp_1", "open"),
-        ],
-        {"dispute": "open"},
-    ),
-    "dispute closed, told before its opening": (
-        [created(1), dispute(3, "closed"), dispute(2, "open")],
-        [CREATED, updated(3, "dispute", "dp_1", "closed")],
-        {"dispute": "closed"},
-    ),
-    "dispute first told closed, then opened": (
-        [created(1), dispute(2, "closed"), dispute(3, "open")],
-        [CREATED, updated(2, "dispute", "dp_1", "closed"), E("disputed", ("dp_1",))],
-        {"dispute": "open"},
-    ),
-    "dispute opened and closed in one second": (
-        [created(1), dispute(2, "open"), dispute(2, "closed"), dispute(2, "open")],
-        [CREATED, E("disputed", ("dp_1",)), updated(2, "dispute", "dp_1", "closed")],
-        {"dispute": "closed"},
-    ),
-    "two disputes": (
-        [created(1), dispute(2, "open"), dispute(3, "open", "dp_2"), dispute(4, "closed")],
-        [
-            CREATED,
-            E("disputed", ("dp_1",)),
-            E("disputed", ("dp_2",)),
-            updated(4, "dispute", "dp_1", "closed"),
-        ],
-        {"dispute": "open"},
-    ),
-    "hold": (
-        [created(1), hold(2, "address"), hold(3, "address")],
-        [CREATED, E("on_hold", ("address", time(2)))],
-        {"hold": "address"},
-    ),
-    "another reason to hold": (
-        [created(1), hold(2, "address"), hold(3, "material")],
-        [CREATED, E("on_hold", ("address", time(2))), E("on_hold", ("material", time(3)))],
-        {"hold": "material"},
-    ),
-    "hold released, and again": (
-        [created(1), hold(2, "address"), hold(3), hold(4), hold(5, "address")],
-        [
-            CREATED,
-            E("on_hold", ("address", time(2))),
-            updated(3, "hold", "released"),
-            E("on_hold", ("address", time(5))),
-        ],
-        {"hold": "address"},
-    ),
-    "hold told after its release": (
-        [created(1), hold(3), hold(2, "address")],
-        [CREATED],
-        {},
-    ),
-    "never on hold": ([created(1), hold(2)], [CREATED], {}),
-    "another change": (
-        [
-            change(1, "deadline", "Friday"),
-            change(3, "deadline", "Monday"),
-            change(2, "deadline", "Sunday"),
-            change(4, "deadline", "Monday"),
-        ],
-        [IMPLIED, updated(1, "deadline", "Friday"), updated(3, "deadline", "Monday")],
-        {},
-    ),
-}
 
 ROWS = {
     f"{table}: {name}": row
@@ -708,7 +64,9 @@ def test_facts_make_these_events(name: str) -> None:
         " ".join(flag for flag in FLAGS if data(event)["change"][flag]) for event in shop.events
     ]
     assert list(zip(shop.types(), flags, strict=True)) == [(e.kind, e.flags) for e in expected]
-    assert [event.id for event in shop.events] == [identity(e.kind, *e.occurrence) for e in expected]
+    assert [event.id for event in shop.events] == [
+        identity(e.kind, *e.occurrence) for e in expected
+    ]
     assert [event.seq for event in shop.events] == list(range(1, len(expected) + 1))
     if expected:
         assert summary(shop) == NOTHING | words
@@ -874,7 +232,7 @@ def test_unnamed_refund_tells_only_what_is_new() -> None:
 def test_full_compares_like_with_like(amount: Money, full: bool | None) -> None:
     shop = Shop()
     shop.tell(paid(1, "pi_1", "10.00"))
-    (event,) = shop.tell(refund(2, "re_1", **{"amount": None}))
+    (event,) = shop.tell(refund(2, "re_1"))
     assert data(event)["change"]["full"] is None
     (event,) = shop.tell(
         Fact(
@@ -910,9 +268,10 @@ def test_merge_that_adds_an_amount_tells_it_once() -> None:
     session = {"total": eur("49.26")}
     (event,) = shop.tell(created(3, **session), paid(3, "pi_1", "49.26", **session))
     assert event.type == "order.updated"
-    assert data(event)["change"] | {"what": "amount", "value": "49.26", "id": "pi_1"} == data(
-        event
-    )["change"]
+    assert (
+        data(event)["change"] | {"what": "amount", "value": "49.26", "id": "pi_1"}
+        == data(event)["change"]
+    )
     assert data(event)["payment"]["paid"]["value"] == "49.26"
     (payment,) = data(event)["payment"]["payments"]
     assert (payment["id"], payment["implied"]) == ("pi_1", False)
@@ -942,9 +301,7 @@ def test_details_are_filled_in_and_older_ones_overwrite_nothing() -> None:
 def test_shipment_keeps_what_each_fact_knew() -> None:
     shop = Shop()
     shop.tell(part(2, "shipped", shipment=Shipment(tracking_number="JJD2", carrier="DHL")))
-    shop.tell(
-        part(1, "printing", shipment=Shipment(tracking_number="JJD1", expected="2026-11-24"))
-    )
+    shop.tell(part(1, "printing", shipment=Shipment(tracking_number="JJD1", expected="2026-11-24")))
     (event,) = shop.tell(hold(3, "address"))
     assert data(event)["shipment"] == data(event)["parts"][0]["shipment"]
     assert data(event)["shipment"] == {
@@ -961,7 +318,7 @@ def test_alias_is_one_update_before_the_fact() -> None:
     shop.tell(own)
     events = shop.tell(linked(paid(2, "pi_1", "1.00"), "stripe:pi_1"))
     assert [event.id for event in events] == [
-        identity("updated", "alias", ORDER, time(2), order="cs_1"),
+        identity("updated", "alias", ORDER, str(at(2)), order="cs_1"),
         identity("paid", "pi_1", order="cs_1"),
     ]
     assert data(events[0])["aliases"] == [ORDER]

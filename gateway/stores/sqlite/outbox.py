@@ -55,12 +55,20 @@ class SqliteOutbox:
         return count
 
 
-def publish(batch: Batch, route: Route, event: Event, *, callback: int | None, now: Millis) -> None:
+def publish(
+    batch: Batch,
+    route: Route,
+    event: Event,
+    *,
+    now: Millis,
+    callback: int | None = None,
+    order_row: int | None = None,
+) -> None:
     """Write one event and its deliveries; those for whom there is room are born leased."""
     routing, matched = route(event)
     execute = batch.connection.execute
     row = execute(
-        "INSERT INTO events (event_id, type, source, shop, order_id, order_key, seq, time, recorded,"
+        "INSERT INTO events (event_id, type, source, shop, order_id, order_row, seq, time, recorded,"
         " callback, routing, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             event.id,
@@ -68,7 +76,7 @@ def publish(batch: Batch, route: Route, event: Event, *, callback: int | None, n
             event.source,
             event.shop,
             event.order,
-            key(event.shop, event.order) if event.order is not None else None,
+            order_row,
             event.seq,
             event.time,
             event.recorded,
@@ -149,23 +157,14 @@ class _Acceptance:
         self, intake: Intake, decide: Decide, *, dedupe: bytes, body_hash: bytes, number: int | None
     ) -> Receipt:
         decision, verdict, reason = self._decide(intake, decide)
+        orders = self._save_orders(decision, intake.shop, intake.callback.received_at)
         notes = decision.notes.get(0, [])
-        order = next((note.order for note in notes if note.order is not None), None)
-        row = (
-            verdict,
-            reason,
-            _encoder.encode(notes),
-            key(intake.shop, order) if order is not None else None,
-        )
+        row = (verdict, reason, _encoder.encode(notes), _order_row(notes, orders))
         if number is None:
             number = self._insert(intake, dedupe, body_hash, row)
         else:
-            self._connection.execute(
-                "UPDATE callbacks SET verdict = ?, reason = ?, notes = ?, order_key = ?"
-                " WHERE id = ?",
-                (*row, number),
-            )
-        self._apply(decision, intake.shop, number, intake.callback.received_at)
+            self._update(row, number)
+        self._apply(decision, orders, intake.shop, number, intake.callback.received_at)
         events = [event.id for callback, event in decision.events if callback == 0]
         return _receipt(number, verdict, events, duplicate=False)
 
@@ -192,12 +191,12 @@ class _Acceptance:
         intake: Intake,
         dedupe: bytes,
         body_hash: bytes,
-        row: tuple[str, str, bytes, bytes | None],
+        row: tuple[str, str, bytes, int | None],
     ) -> int:
         callback = intake.callback
         number = self._connection.execute(
             "INSERT INTO callbacks (source, provider, shop, event_id, event_type, dedupe, body_hash,"
-            " received_at, headers, body, verdict, reason, notes, order_key)"
+            " received_at, headers, body, verdict, reason, notes, order_row)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 callback.source,
@@ -259,24 +258,46 @@ class _Acceptance:
         )
         return dict(rows)
 
-    def _apply(self, decision: Decision, shop: str, number: int, now: Millis) -> None:
-        """Write what was decided; callback 0 is the row `number`."""
-        execute = self._connection.execute
-        for order, (seq, state) in decision.orders.items():
-            execute(
+    def _update(self, row: tuple[str, str, bytes, int | None], number: int) -> None:
+        self._connection.execute(
+            "UPDATE callbacks SET verdict = ?, reason = ?, notes = ?, order_row = ? WHERE id = ?",
+            (*row, number),
+        )
+
+    def _save_orders(self, decision: Decision, shop: str, now: Millis) -> dict[str, int]:
+        """Write the states of orders; their rows by order id."""
+        return {
+            order: self._connection.execute(
                 "INSERT INTO orders (key, shop, order_id, seq, updated_at, state)"
                 " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE"
-                " SET seq = excluded.seq, updated_at = excluded.updated_at, state = excluded.state",
+                " SET seq = excluded.seq, updated_at = excluded.updated_at, state = excluded.state"
+                " RETURNING id",
                 (key(shop, order), shop, order, seq, now, state),
-            )
+            ).fetchone()[0]
+            for order, (seq, state) in decision.orders.items()
+        }
+
+    def _apply(
+        self, decision: Decision, orders: dict[str, int], shop: str, number: int, now: Millis
+    ) -> None:
+        """Write the rest of what was decided; callback 0 is the row `number`."""
         for name, order in decision.links.items():
-            execute("INSERT OR REPLACE INTO links VALUES (?, ?)", (key(shop, name), order))
+            self._connection.execute(
+                "INSERT OR REPLACE INTO links VALUES (?, ?)", (key(shop, name), order)
+            )
         for callback, event in decision.events:
-            publish(self._batch, self._route, event, callback=callback or number, now=now)
+            publish(
+                self._batch,
+                self._route,
+                event,
+                now=now,
+                callback=callback or number,
+                order_row=orders.get(event.order) if event.order is not None else None,
+            )
         for entry in decision.wait:
             self._wait(entry, shop, number, now)
         if decision.linked:
-            self._linked(decision, shop)
+            self._linked(decision, orders)
 
     def _wait(self, entry: Entry, shop: str, number: int, now: Millis) -> None:
         patience = entry.fact.patience
@@ -291,26 +312,16 @@ class _Acceptance:
             [(key(shop, name), row) for name in entry.fact.links],
         )
 
-    def _linked(self, decision: Decision, shop: str) -> None:
+    def _linked(self, decision: Decision, orders: dict[str, int]) -> None:
         """Strike what waits no longer, and write its new verdicts into its callbacks."""
         rows = [(number,) for number in decision.linked]
         self._connection.executemany("DELETE FROM unlinked_keys WHERE unlinked = ?", rows)
         self._connection.executemany("DELETE FROM unlinked WHERE id = ?", rows)
         for callback, notes in decision.notes.items():
-            if callback == 0:
-                continue
-            order = next((note.order for note in notes if note.order is not None), None)
-            self._connection.execute(
-                "UPDATE callbacks SET verdict = ?, reason = ?, notes = ?, order_key = ?"
-                " WHERE id = ?",
-                (
-                    decision.verdicts[callback],
-                    LINKED,
-                    _encoder.encode(notes),
-                    key(shop, order) if order is not None else None,
-                    callback,
-                ),
-            )
+            if callback:
+                verdict = decision.verdicts[callback]
+                row = (verdict, LINKED, _encoder.encode(notes), _order_row(notes, orders))
+                self._update(row, callback)
 
     def wait_over(self, decide: WaitOver, now: Millis) -> int:
         """Take one fact whose deadline is over, and all that shares its links, as one order."""
@@ -322,8 +333,13 @@ class _Acceptance:
         entry, shop = _entry.decode(first[0]), first[1]
         known = self._gather(shop, [entry])
         decision = decide(known.waiting, msgspec.structs.replace(known, waiting=()))
-        self._apply(decision, shop, 0, now)
+        self._apply(decision, self._save_orders(decision, shop, now), shop, 0, now)
         return len(decision.linked)
+
+
+def _order_row(notes: Sequence[Note], orders: dict[str, int]) -> int | None:
+    """The row of the order that a callback is about."""
+    return next((orders[note.order] for note in notes if note.order is not None), None)
 
 
 def _marks(items: Iterable[object]) -> str:

@@ -111,7 +111,7 @@ def _settle(batch: Batch, settlements: Sequence[Settlement], route: Route) -> No
         else:
             _fail(batch, settlement)
             for event in settlement.events:
-                publish(batch, route, event, callback=None, now=event.recorded)
+                publish(batch, route, event, now=event.recorded)
     batch.connection.executemany(
         "UPDATE subscriptions SET last_success = ? WHERE id = ?",
         [(ended, subscription) for subscription, ended in successes.items()],

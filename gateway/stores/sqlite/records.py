@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import aiosqlite
 import msgspec
@@ -19,6 +20,7 @@ from gateway.stores.base import (
     EventRow,
     Routing,
     Story,
+    SubscriptionRow,
     UnlinkedRow,
 )
 from gateway.stores.migrate import IDENTITY, check_identity
@@ -27,6 +29,7 @@ from gateway.stores.sqlite.keys import key
 _notes = msgspec.json.Decoder(list[Note])
 _entry = msgspec.msgpack.Decoder(Entry)
 _names = msgspec.json.Decoder(list[tuple[int, str]])
+_declared = msgspec.json.Decoder(dict[str, Any])
 _states = {code: str(state) for state, code in CODES.items()}
 
 CALLBACK = (
@@ -42,6 +45,11 @@ DELIVERY = (
     " d.reason, a.status, a.failure FROM deliveries d JOIN events e ON e.id = d.event"
     " JOIN subscriptions s ON s.id = d.subscription"
     " LEFT JOIN attempts a ON a.delivery = d.id AND a.number = d.number"
+)
+SUBSCRIPTION = (
+    "SELECT name, iif(enabled, state, 'disabled'), reason, declared, hold_until,"
+    " last_success, (SELECT count(*) FROM deliveries d WHERE d.subscription = s.id AND d.state < 2)"
+    " FROM subscriptions s ORDER BY name"
 )
 
 Row = Sequence[Any]
@@ -125,6 +133,21 @@ class SqliteRecords:
             CALLBACK + " WHERE verdict = 'quarantined' ORDER BY id DESC LIMIT ?", (limit,)
         )
         return [_callback(row) for row in rows]
+
+    async def subscriptions(self) -> Sequence[SubscriptionRow]:
+        """See `gateway.stores.base.Records`."""
+        return [
+            SubscriptionRow(
+                name=row[0],
+                state=row[1],
+                reason=row[2],
+                host=urlsplit(_declared.decode(row[3])["url"]).netloc,
+                hold_until=row[4],
+                last_success=row[5],
+                unfinished=row[6],
+            )
+            for row in await self._fetch(SUBSCRIPTION)
+        ]
 
     async def body(self, callback: str) -> bytes:
         """See `gateway.stores.base.Records`."""
@@ -210,10 +233,11 @@ class SqliteRecords:
         return found
 
     async def _order_story(self, found_as: str, shop: str, order: str) -> Story:
-        hashed = key(shop, order)
-        callbacks = await self._fetch(CALLBACK + " WHERE order_key = ? ORDER BY id", (hashed,))
-        events = await self._fetch(EVENT + " WHERE order_key = ? ORDER BY id", (hashed,))
-        deliveries = await self._fetch(DELIVERY + " WHERE e.order_key = ? ORDER BY d.id", (hashed,))
+        rows = await self._fetch("SELECT id FROM orders WHERE key = ?", (key(shop, order),))
+        row = rows[0] if rows else (None,)
+        callbacks = await self._fetch(CALLBACK + " WHERE order_row = ? ORDER BY id", row)
+        events = await self._fetch(EVENT + " WHERE order_row = ? ORDER BY id", row)
+        deliveries = await self._fetch(DELIVERY + " WHERE e.order_row = ? ORDER BY d.id", row)
         return await self._story(found_as, order, callbacks, events, deliveries, shop=shop)
 
     async def _by_provider_id(self, name: str) -> list[Story]:

@@ -28,6 +28,8 @@ SYNCHRONOUS = "FULL"  # NORMAL lost acknowledged rows in 129 of 150 simulated po
 WAL_AUTOCHECKPOINT = 1000  # pages
 CAPACITY = 2_000  # jobs that may wait; above it ingest answers 503
 BATCH = 256  # jobs in one transaction
+CROWD = 8  # jobs in the last transaction from which on the next one waits for company
+LINGER = 0.004  # seconds that it waits: fuller transactions write each page less often
 BUDGET = 0.005  # seconds of statements in one transaction, during which the loop does nothing else
 CACHE = 8 * 1024  # KiB of pages kept in memory
 
@@ -89,6 +91,7 @@ class Writer:
         self._jobs: deque[Job] = deque()
         self._busy = False
         self._scheduled = False
+        self._last = 0  # how many jobs the last transaction had
         self._failed: str | None = None
         self._closing = False
         self._commits: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -135,7 +138,10 @@ class Writer:
         if not self._busy and not self._scheduled:
             assert self._loop is not None
             self._scheduled = True
-            self._loop.call_soon(self._start_batch)
+            if CROWD <= self._last < BATCH and len(self._jobs) < BATCH:
+                self._loop.call_later(LINGER, self._start_batch)
+            else:
+                self._loop.call_soon(self._start_batch)
 
     def _start_batch(self) -> None:
         self._scheduled, self._busy = False, True
@@ -203,7 +209,7 @@ class Writer:
         return f"the store failed: {error}"
 
     def _done(self, jobs: list[Job], results: list[Any], batch: Batch) -> None:
-        self._busy = False
+        self._busy, self._last = False, len(jobs)
         if self._handover is not None:
             self._handover.hand_over(batch.born, batch.room, batch.waiting)
         for job, result in zip(jobs, results, strict=True):

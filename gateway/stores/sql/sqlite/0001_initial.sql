@@ -14,10 +14,10 @@ CREATE TABLE callbacks (
     verdict TEXT NOT NULL,
     reason TEXT NOT NULL,
     notes BLOB NOT NULL,
-    order_key BLOB
+    order_row INTEGER REFERENCES orders (id)
 );
 CREATE UNIQUE INDEX callbacks_dedupe ON callbacks (dedupe);
-CREATE INDEX callbacks_order ON callbacks (order_key) WHERE order_key IS NOT NULL;
+CREATE INDEX callbacks_order ON callbacks (order_row) WHERE order_row IS NOT NULL;
 CREATE INDEX callbacks_quarantined ON callbacks (id) WHERE verdict = 'quarantined';
 
 -- The tracks of each order, as the order state engine writes them; never deleted.
@@ -62,7 +62,7 @@ CREATE TABLE events (
     source TEXT NOT NULL,
     shop TEXT NOT NULL,
     order_id TEXT,
-    order_key BLOB,
+    order_row INTEGER REFERENCES orders (id),
     seq INTEGER,
     time INTEGER NOT NULL,
     recorded INTEGER NOT NULL,
@@ -71,7 +71,7 @@ CREATE TABLE events (
     body BLOB NOT NULL
 );
 CREATE UNIQUE INDEX events_event_id ON events (event_id);
-CREATE INDEX events_order ON events (order_key) WHERE order_key IS NOT NULL;
+CREATE INDEX events_order ON events (order_row) WHERE order_row IS NOT NULL;
 CREATE INDEX events_callback ON events (callback) WHERE callback IS NOT NULL;
 
 -- `state`: 0 pending, 1 leased, 2 delivered, 3 dead (gateway/retries.py).
