@@ -16,6 +16,7 @@ class Desk:
         self._clock = clock
         self.busy = 0
         self.reserved = 0
+        self.claiming = False
         self.next_due: Millis | None = Millis(0)
         self.last_success = status.last_success
         self._tokens = 1.0

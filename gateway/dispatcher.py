@@ -66,7 +66,7 @@ class Dispatcher:
             return {}
         now, room = self._clock(), {}
         for number, desk in self._desks.items():
-            count = 0 if desk.behind(now) else desk.room(now)
+            count = 0 if desk.claiming or desk.behind(now) else desk.room(now)
             if count:
                 desk.reserve(count)
                 room[number] = count
@@ -76,8 +76,12 @@ class Dispatcher:
         self, born: Sequence[Delivery], unused: Mapping[int, int], waiting: Mapping[int, Millis]
     ) -> None:
         """See `gateway.stores.base.Handover`."""
+        now = self._clock()
         for number, count in unused.items():
-            self._desks[number].give_back(count)
+            desk = self._desks[number]
+            desk.give_back(count)
+            if desk.behind(now):  # it fell due while its room was offered: nobody else says so
+                self._wake.set()
         for number, due in waiting.items():
             desk = self._desks.get(number)
             if desk is not None and desk.expect(due):
@@ -113,15 +117,20 @@ class Dispatcher:
             for number, desk in self._desks.items()
             if desk.behind(now) and desk.room(now)
         }
-        if not wanted or len(self._outcomes) > UNSETTLED:
+        if not wanted:
+            return
+        if len(self._outcomes) > UNSETTLED:
+            await asyncio.sleep(STORE_PAUSE)
             return
         for number, count in wanted.items():
             self._desks[number].reserve(count)
+            self._desks[number].claiming = True
             self._desks[number].next_due = None  # what is written from now on says so itself
         try:
             claimed = await self._queue.claim(wanted, now)
         except Unavailable as error:
             for number, count in wanted.items():
+                self._desks[number].claiming = False
                 self._desks[number].give_back(count)
                 self._desks[number].expect(now)
             logger.warning("cannot claim deliveries: %s", error)
@@ -132,6 +141,7 @@ class Dispatcher:
             self._start(delivery)
         for number, count in wanted.items():
             self._desks[number].give_back(count)
+            self._desks[number].claiming = False
             self._desks[number].expect(claimed.next_due[number])
 
     def _start(self, delivery: Delivery) -> None:

@@ -199,6 +199,14 @@ def pause(name: str, config: Config = None) -> None:
 
 
 @app.command()
+def secret() -> None:
+    """Print a new subscription secret; its bytes are printable text, for tools that need that."""
+    from gateway.signing import generate_secret
+
+    typer.echo(generate_secret())
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)

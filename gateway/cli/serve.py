@@ -1,7 +1,10 @@
 """`gateway serve`: the process itself, with its three doors, its signals and its first words."""
 
 import asyncio
+import contextlib
+import gc
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -20,6 +23,8 @@ from gateway.web.limits import Limits
 from gateway.web.server import Server, bind, bind_unix, make_server
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+OPEN_FILES = 65_536
+GARBAGE = 20_000  # new containers between two collections
 LAST_REQUESTS = Duration(5_000)  # for requests that are under way when the gateway stops
 NO_SOURCES = (
     "No sources yet. Write one into gateway.toml, then run `gateway serve --config gateway.toml`:",
@@ -100,6 +105,7 @@ class Process:
         for number in SIGNALS:
             loop.add_signal_handler(number, self._stop)
         await self._gateway.start()
+        _settle_down()
         servers = self._servers()
         serving = [asyncio.create_task(server.serve()) for server in servers]
         logger.info("ready")
@@ -136,3 +142,13 @@ class Process:
     def _fatal(self, sentence: str) -> None:
         self._failure.append(sentence)
         self._stopping.set()
+
+
+def _settle_down() -> None:
+    """Before the first request: many connections, and no garbage collection of what stays."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, OPEN_FILES)), hard))
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE, 20, 100)  # a callback makes little that only the collector finds

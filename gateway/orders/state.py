@@ -197,8 +197,15 @@ class OrderState(msgspec.Struct):
 def latest(
     known: tuple[Money | None, Millis], said: Money | None, at: Millis
 ) -> tuple[Money | None, Millis]:
-    """The later of two amounts; silence never overwrites."""
-    return (said, at) if said is not None and at >= known[1] else known
+    """The later of two amounts, at equal times the greater text; silence never overwrites."""
+    if said is None:
+        return known
+    return max(known, (said, at), key=_lateness)
+
+
+def _lateness(said: tuple[Money | None, Millis]) -> tuple[Millis, str, str]:
+    amount = said[0] or Money()
+    return said[1], amount.value or "", amount.currency or ""
 
 
 def _value(money: Money | None) -> Decimal:

@@ -113,15 +113,18 @@ def _soft_told(state: OrderState) -> bool:
 
 
 def learn(state: OrderState, fact: Fact) -> None:
-    """Take in details: the latest by provider time wins, and nothing known is lost to silence."""
+    """Take in details: the latest by provider time wins, and nothing known is lost to silence.
+
+    At equal times (Stripe counts seconds) the greater value wins, whichever came first.
+    """
     for system, ids in fact.ids.items():
         known = state.ids.setdefault(system, [])
         known.extend(found for found in ids if found not in known)
         known.sort()
-    if fact.livemode is not None and fact.at >= state.livemode_at:
+    live = (state.livemode_at, bool(state.livemode))
+    if fact.livemode is not None and (fact.at, fact.livemode) >= live:
         state.livemode, state.livemode_at = fact.livemode, fact.at
-    if fact.total is not None and fact.at >= state.total_at:
-        state.total, state.total_at = fact.total, fact.at
+    state.total, state.total_at = latest((state.total, state.total_at), fact.total, fact.at)
     if fact.lines and fact.at >= state.lines_at:
         state.lines, state.lines_at = fact.lines, fact.at
 
@@ -387,7 +390,8 @@ def _ship(part: Fulfilment, fact: Fact) -> str | None:
     before = _tracking(part)
     for name in Shipment.__struct_fields__:
         value = getattr(fact.shipment, name)
-        if value is not None and fact.at >= part.parcel.get(name, ("", NEVER))[1]:
+        known, at = part.parcel.get(name, ("", NEVER))
+        if value is not None and (fact.at, value) >= (at, known):
             part.parcel[name] = (value, fact.at)
     after = _tracking(part)
     return after if after != before else None

@@ -1,0 +1,115 @@
+"""The docs are true: commands exist, configurations load, links lead somewhere, tables agree."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from gateway import events
+from gateway.cli.main import app
+from gateway.config.load import load
+from gateway.config.settings import SubscriptionSettings
+from gateway.errors import GatewayError
+from gateway.orders.tables import FULFILMENT_TYPES, OCCURRENCES, RANKS, OrderType
+from gateway.web import problems
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+ENVIRON = {
+    "PRINTSTUDIO_SECRET": "a-secret",
+    "STRIPE_WEBHOOK_SECRET": "whsec_stripe",
+    "FULFILMENT_SECRET": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+}
+
+
+def pages() -> "pytest.MarkDecorator":
+    return pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+@pages()
+def test_links_lead_to_files(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text("utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pages()
+def test_commands_exist(page: Path) -> None:
+    named = re.findall(r"(?:bin/|`|\$ )gateway ([a-z]+)", page.read_text("utf-8"))
+    assert [name for name in named if name not in COMMANDS] == []
+
+
+def test_readme_names_every_command() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    hidden = {"version"}
+    assert [name for name in COMMANDS if f"gateway {name}" not in text and name not in hidden] == []
+
+
+@pages()
+def test_configurations_load(page: Path, tmp_path: Path) -> None:
+    for block in re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+        (tmp_path / "gateway.toml").write_text(block)
+        assert load(tmp_path / "gateway.toml", ENVIRON).sources
+
+
+def test_options_of_commands_exist() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    for name, options in re.findall(r"gateway ([a-z]+)[^`\n]*?((?: --[a-z-]+)+)", text):
+        known = {option for parameter in COMMANDS[name].params for option in parameter.opts}
+        assert set(options.split()) <= known
+
+
+def test_order_tables_agree_with_the_code() -> None:
+    text = (ROOT / "docs/orders.md").read_text("utf-8")
+    occurrences = dict(re.findall(r"^\| `(order\.\w+)` \| (.*) \|$", text, re.MULTILINE))
+    assert occurrences == {str(kind): occurrence for kind, occurrence in OCCURRENCES.items()}
+    assert set(OCCURRENCES) == set(OrderType)
+    rows = re.findall(r"^\| (\w+) \| ([0-9–]) \| (none|`order\.\w+`).* \|$", text, re.MULTILINE)
+    expected = {
+        state: (str(RANKS.get(state, "–")), f"`{kind}`" if kind else "none")
+        for state, kind in FULFILMENT_TYPES.items()
+    }
+    assert {state: (rank, kind) for state, rank, kind in rows} == expected
+
+
+def test_the_schedule_in_the_readme_is_the_default() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    (told,) = re.findall(r"tried again after (.*), with jitter", text)
+    units = {"s": 1_000, "min": 60_000, "h": 3_600_000}
+    delays = [int(n) * units[unit] for n, unit in re.findall(r"(\d+) (s|min|h)", told)]
+    fields = dict(
+        zip(
+            SubscriptionSettings.__struct_fields__[
+                -len(SubscriptionSettings.__struct_defaults__) :
+            ],
+            SubscriptionSettings.__struct_defaults__,
+            strict=True,
+        )
+    )
+    assert tuple(delays) == fields["schedule"]
+
+
+def test_every_error_has_its_answer() -> None:
+    """Design section 4: the mapping to HTTP is complete."""
+
+    def tree(root: type[GatewayError]) -> set[str]:
+        return {root.__name__}.union(*(tree(child) for child in root.__subclasses__()))
+
+    assert events.UnfitEvent in GatewayError.__subclasses__()
+    answered = {error.__name__ for error in problems.STATUSES}
+    assert tree(GatewayError) - {"GatewayError"} == answered | set(problems.UNANSWERED)
+    assert all(400 <= status < 500 or status == 503 for status in problems.STATUSES.values())
+
+
+def test_ci_runs_the_readmes_lines() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    lines = re.findall(r"^python3 -m venv .*$", readme, re.MULTILINE)
+    assert [line.rsplit("/", 1)[1] for line in lines] == ["gateway demo", "pytest"]
+    assert r"&& \.venv\/bin\/pytest" in (ROOT / ".ci/run").read_text("utf-8")
+
+
+def test_decisions_are_listed() -> None:
+    index = (ROOT / "docs/decisions/README.md").read_text("utf-8")
+    found = sorted(path.name for path in (ROOT / "docs/decisions").glob("0*.md"))
+    assert re.findall(r"\((0\d{3}-[a-z-]+\.md)\)", index) == found
