@@ -83,8 +83,7 @@ class Dispatcher:
             if desk.behind(now):  # it fell due while its room was offered: nobody else says so
                 self._wake.set()
         for number, due in waiting.items():
-            desk = self._desks.get(number)
-            if desk is not None and desk.expect(due):
+            if number in self._desks and self._desks[number].expect(due):
                 self._wake.set()
         for delivery in born:
             self._start(delivery)

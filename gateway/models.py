@@ -91,6 +91,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     amount: Money | None = None  # of the payment, the refund, the dispute
     total: Money | None = None  # of the order
     group: str | None = None  # refunds: the payment or charge whose sum they count into
+    same_payment: tuple[str, ...] = ()  # names of one payment: its intent, then its charges
     cumulative: Money | None = None  # refunds: what the charge says was refunded in all
     quantity: int | None = None  # partial shipments and cancels: the cumulative quantity
     soft: bool = False  # cancels that a payment or a print undoes

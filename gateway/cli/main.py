@@ -10,7 +10,7 @@ import typer
 
 from gateway import __version__
 from gateway.config.describe import describe
-from gateway.config.load import load
+from gateway.config.load import load, load_store
 from gateway.config.settings import Settings
 from gateway.errors import ConfigError, GatewayError, StartupError
 from gateway.retries import DeliveryState
@@ -46,6 +46,11 @@ def settings_of(config: Path | None) -> Settings:
     for warning in settings.warnings:
         typer.echo(f"gateway: warning: {warning}", err=True)
     return settings
+
+
+def store_of(config: Path | None) -> Settings:
+    """The settings of the store alone: who only looks needs no secrets."""
+    return load_store(config, os.environ)
 
 
 @app.command()
@@ -96,7 +101,7 @@ def events(
     """Show the newest events, and whom they were for."""
     from gateway.cli import look
 
-    settings = settings_of(config)
+    settings = store_of(config)
     look.events(settings, order=order, event_type=event_type, limit=limit, as_json=as_json)
 
 
@@ -111,7 +116,7 @@ def deliveries(
     """Show the newest deliveries and how they stand."""
     from gateway.cli import look
 
-    settings = settings_of(config)
+    settings = store_of(config)
     look.deliveries(settings, subscription=subscription, state=state, limit=limit, as_json=as_json)
 
 
@@ -120,7 +125,7 @@ def unlinked(limit: Limit = 100, as_json: Json = False, config: Config = None) -
     """Show what is known of orders that are not known yet."""
     from gateway.cli import look
 
-    look.unlinked(settings_of(config), limit=limit, as_json=as_json)
+    look.unlinked(store_of(config), limit=limit, as_json=as_json)
 
 
 @app.command()
@@ -137,9 +142,9 @@ def quarantine(
     from gateway.cli import look
 
     if body is not None:
-        look.body(settings_of(config), body)
+        look.body(store_of(config), body)
     else:
-        look.quarantine(settings_of(config), limit=limit, as_json=as_json)
+        look.quarantine(store_of(config), limit=limit, as_json=as_json)
 
 
 @app.command()
@@ -156,7 +161,7 @@ def explain(
     """Tell all that happened: callbacks, events, deliveries with every attempt, and why not."""
     from gateway.cli import look
 
-    look.explain(settings_of(config), name, as_json=as_json)
+    look.explain(store_of(config), name, as_json=as_json)
 
 
 @app.command()
@@ -179,7 +184,7 @@ def subscriptions_list(
         return
     from gateway.cli import look
 
-    look.subscriptions(settings_of(config), as_json=as_json)
+    look.subscriptions(store_of(config), as_json=as_json)
 
 
 @subscriptions.command()

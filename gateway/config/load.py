@@ -55,6 +55,16 @@ def load(
     return Loader(environ, folder=folder, providers=providers).settings(document)
 
 
+def load_store(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """The settings of the store alone, for commands that only look: they need no secrets.
+
+    Everything else has its default. Raises `ConfigError` for the first thing that is wrong there.
+    """
+    document = {} if path is None else read_document(path)
+    loader = Loader(environ, folder=Path(), providers=provider_class)
+    return Settings(store=loader.store(document))
+
+
 def guess_profile(target: Target) -> ProfileName:
     """The profile of a subscription that names none (design 7)."""
     path = target.path.partition(b"?")[0]
@@ -91,8 +101,7 @@ class Loader:
         server = ServerSettings(**self._fixed("server", ServerSettings, tables))
         admin = AdminSettings(**self._fixed("admin", AdminSettings, tables))
         _check_ports(server, admin)
-        store = StoreSettings(**self._fixed("store", StoreSettings, tables))
-        _check_store(store, Place("store.url"))
+        store = self.store(document)
         egress = EgressSettings(**self._fixed("egress", EgressSettings, tables))
         rules = _rules(egress)
         sources = {
@@ -112,6 +121,13 @@ class Loader:
             subscriptions=subscriptions,
             warnings=(*self._vault.warnings, *_unmet(sources, subscriptions)),
         )
+
+    def store(self, document: Mapping[str, object]) -> StoreSettings:
+        """The settings of the store; `ConfigError`."""
+        table = {"store": read_table(document.get("store", {}), Place("store"))}
+        store = StoreSettings(**self._fixed("store", StoreSettings, table))
+        _check_store(store, Place("store.url"))
+        return store
 
     def _fixed(
         self, name: str, struct: type[msgspec.Struct], tables: Mapping[str, dict[str, object]]

@@ -87,6 +87,7 @@ class OrderState(msgspec.Struct):
     unnamed_payment: Payment | None = None
     refunds: dict[str, Refund] = msgspec.field(default_factory=dict)
     cumulative: dict[str, tuple[Money, Millis]] = msgspec.field(default_factory=dict)
+    same_payment: dict[str, str] = msgspec.field(default_factory=dict)  # charge -> intent
     unnamed_refund: bool = False
     disputes: dict[str, Dispute] = msgspec.field(default_factory=dict)
     hold: str = ""
@@ -152,14 +153,25 @@ class OrderState(msgspec.Struct):
         paid = self.paid_total()
         return paid if value_of(paid) is not None else self.total
 
-    def refunded_in(self, group: str) -> Decimal:
-        """What was refunded of one payment or charge, at least.
+    def payment_of(self, group: str) -> str:
+        """One name for a payment that has several: an object may tell its charge or its intent."""
+        return self.same_payment.get(group, group)
+
+    def said(self, payment: str) -> tuple[Money | None, Millis]:
+        """The latest sum that a payment's charge told, and when."""
+        sums = [
+            said for group, said in self.cumulative.items() if self.payment_of(group) == payment
+        ]
+        return max(sums, key=lambda said: (said[1], _value(said[0])), default=(None, NEVER))
+
+    def refunded_in(self, payment: str) -> Decimal:
+        """What was refunded of one payment, at least.
 
         Named refunds, and what the charge itself says beyond those that its sum may contain. A
         refund that failed after the charge spoke may be in that sum too, and is so no longer.
         """
-        named = [refund for refund in self.refunds.values() if refund.group == group]
-        said, at = self.cumulative.get(group, (None, NEVER))
+        named = [r for r in self.refunds.values() if self.payment_of(r.group) == payment]
+        said, at = self.said(payment)
         succeeded = [_value(r.amount) for r in named if r.state == "succeeded"]
         lost = [_value(r.amount) for r in named if r.state == "failed" and r.at > at]
         beyond = _value(said) - _contained([*succeeded, *lost], _value(said))
@@ -167,8 +179,11 @@ class OrderState(msgspec.Struct):
 
     def refunded(self) -> Decimal:
         """What was refunded in all, in major units."""
+        if not self.refunds and not self.cumulative:
+            return Decimal()
         groups = {refund.group for refund in self.refunds.values()} | set(self.cumulative)
-        return sum((self.refunded_in(group) for group in groups), Decimal())
+        payments = {self.payment_of(group) for group in groups}
+        return sum((self.refunded_in(payment) for payment in payments), Decimal())
 
     def refunded_any(self) -> bool:
         """Whether any refund has succeeded, of known amount or not."""

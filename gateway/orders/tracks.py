@@ -121,6 +121,8 @@ def learn(state: OrderState, fact: Fact) -> None:
         known = state.ids.setdefault(system, [])
         known.extend(found for found in ids if found not in known)
         known.sort()
+    for name in fact.same_payment[1:]:
+        state.same_payment[name] = fact.same_payment[0]
     live = (state.livemode_at, bool(state.livemode))
     if fact.livemode is not None and (fact.at, fact.livemode) >= live:
         state.livemode, state.livemode_at = fact.livemode, fact.at
@@ -244,7 +246,7 @@ def _only_unnamed(state: OrderState) -> bool:
 
 def _cumulative_refund(state: OrderState, fact: Fact, said: Money) -> Applied:
     group, before, unnamed = fact.group or "", state.refunded(), _only_unnamed(state)
-    known, at = state.cumulative.get(group, (None, NEVER))
+    known, at = state.said(state.payment_of(group))
     if (fact.at, value_of(said) or 0) < (at, value_of(known) or 0):
         return _superseded("the charge has told a later sum")
     state.cumulative[group] = (said, fact.at)

@@ -274,6 +274,7 @@ class Stripe:
             "unknown": unknown,
             "patience": patience,
             "ids": {"stripe": links if thing.id in links else (*links, thing.id)},
+            "same_payment": (ids.intent, *ids.charges) if ids.intent and ids.charges else (),
             "total": _money(thing.amount_total, thing.currency) if ids.session else None,
             "customer": _customer(row.kind, thing),
         }

@@ -204,7 +204,7 @@ async def running(
     consumer: Consumer,
     text: str | None = None,
     *,
-    limits: Limits = Limits(),
+    limits: Limits | None = None,
 ) -> AsyncIterator[World]:
     """Start a gateway on the file in `folder`, stop it politely at the end."""
     (folder / "gateway.toml").write_text(text or configuration(consumer.port))
@@ -218,7 +218,7 @@ async def running(
         ports = [sock.getsockname()[1] for sock in sockets]
         apps = [public_app(gateway), admin_app(gateway), control_app(gateway)]
         servers: list[Server] = [
-            make_server(app, limits=limits, sock=sock)
+            make_server(app, limits=limits or Limits(), sock=sock)
             for app, sock in zip(apps, sockets, strict=True)
         ]
         tasks = [asyncio.create_task(server.serve()) for server in servers]

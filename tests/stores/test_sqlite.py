@@ -38,7 +38,7 @@ def test_durability_is_set_and_read_back(tmp_path: Path) -> None:
 def test_the_file_belongs_to_its_owner_alone(tmp_path: Path) -> None:
     store = opened(tmp_path / "new.db")
     for name in ("new.db", "new.db-wal", "new.db-shm", "new.db.lock"):
-        assert stat.S_IMODE(os.stat(tmp_path / name).st_mode) == 0o600, name
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600, name
     closed(store)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.describe import describe
-from gateway.config.load import load
+from gateway.config.load import load, load_store
 from gateway.config.settings import Settings
 from gateway.config.values import (
     parse_duration,
@@ -283,3 +283,17 @@ def test_rates_read_back(amount: int, unit: str) -> None:
     rate = parse_rate(f"{amount}/{unit}")
     assert parse_rate(show_rate(rate)) == rate
     assert parse_rate(show_rate(None)) is None
+
+
+def test_the_store_alone_needs_no_secrets(tmp_path: Path) -> None:
+    """Commands that only look run where the secrets are not."""
+    text = (
+        '[store]\nurl = "sqlite:///here.db"\n[sources.a]\nprovider = "x"\nsecrets = ["${UNSET}"]\n'
+    )
+    (tmp_path / "gateway.toml").write_text(text)
+    assert load_store(tmp_path / "gateway.toml", {}).store.url == "sqlite:///here.db"
+    environ = {"GATEWAY_STORE__URL": "sqlite:///there.db", "GATEWAY_SOURCES__A__SHOP": "b"}
+    assert load_store(tmp_path / "gateway.toml", environ).store.url == "sqlite:///there.db"
+    (tmp_path / "gateway.toml").write_text("[store]\nurl = 7\n")
+    with pytest.raises(ConfigError, match=r"^store\.url: "):
+        load_store(tmp_path / "gateway.toml", {})

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from gateway.dispatcher import Dispatcher
 from gateway.errors import Unavailable
@@ -76,7 +76,7 @@ class Stage:
     async def refresh(self) -> None:
         """Nothing changes here."""
 
-    async def __aenter__(self) -> "Stage":
+    async def __aenter__(self) -> Self:
         self.dispatcher.update([STATUS])
         self.task = asyncio.create_task(self.dispatcher.run())
         await self.turns()

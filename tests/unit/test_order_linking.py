@@ -363,3 +363,18 @@ def test_verdicts_by_strength() -> None:
         for some in itertools.permutations(notes, count):
             strongest = min(some, key=lambda note: VERDICT_ORDER.index(note.verdict))
             assert verdict_of(some) is strongest.verdict
+
+
+@pytest.mark.parametrize("arrival", list(itertools.permutations(range(3))))
+def test_a_payment_told_by_intent_or_charge_is_one_payment(arrival: tuple[int, ...]) -> None:
+    """A refund may name only its intent, and the charge's sum only the charge."""
+    facts = [
+        paid(1, "pi_1", "10.00", same_payment=("pi_1", "ch_1")),
+        charge(3, "4.00", group="ch_1"),
+        refund(2, "re_1", "4.00", group="pi_1"),
+    ]
+    shop = Shop()
+    shop.tell(created(0))
+    for number in arrival:
+        shop.tell(facts[number])
+    assert data(shop.events[-1])["payment"]["refunded"]["value"] == "4.00"
