@@ -10,7 +10,7 @@ import msgspec
 
 from benchmarks import harness
 from benchmarks.gateway_process import Gateway
-from benchmarks.processes import Process, memory
+from benchmarks.processes import BenchmarkError, Process, memory
 from benchmarks.settings import Settings
 
 
@@ -35,10 +35,12 @@ def measure(folder: Path, settings: Settings) -> Memory:
             harness.send_checked(
                 folder, gateway.port, count=settings.backlog_callbacks, senders=settings.senders
             )
-            pending = gateway.pending()
+            pending = settings.backlog_callbacks * settings.backlog_subscriptions
+            _check(gateway, pending)
             serving, first_peak = _look(folder, gateway, process, settings)
         with gateway.serve() as (process, ready):
             restarted, second_peak = _look(folder, gateway, process, settings)
+            _check(gateway, pending)
     return Memory(
         pending=pending,
         empty=empty,
@@ -48,6 +50,12 @@ def measure(folder: Path, settings: Settings) -> Memory:
         ready_empty=ready_empty,
         ready=ready,
     )
+
+
+def _check(gateway: Gateway, wanted: int) -> None:
+    """Raise `BenchmarkError` when the backlog is not there: little memory would prove nothing."""
+    if (found := gateway.pending()) < wanted:
+        raise BenchmarkError(f"only {found} of {wanted} deliveries are pending")
 
 
 def _look(

@@ -101,7 +101,7 @@ def _whole(results: Results) -> Iterator[Row]:
     yield from _bar(results, "efficiency", "efficiency: parts / whole")
     yield "accepted", f"{whole.accepted_rate:,.0f}/s", ""
     yield "delivered", f"{whole.delivered_rate:,.0f}/s", ""
-    yield "accept at full load, p50 / p99", _two(whole.accept), ""
+    yield "accept at full load, p50/99", _two(whole.accept), ""
     yield "each event came once, signed", f"{whole.events:,} of {whole.events:,}", ""
 
 
@@ -109,11 +109,11 @@ def _latency(results: Results) -> Iterator[Row]:
     found = results.latency
     if not found:
         return
-    yield f"accept at {found.rate:.0f}/s, p50 / p99", _two(found.accept), ""
-    yield f"accept to delivered at {found.rate:.0f}/s, p50 / p95 / p99", _three(found.arrival), ""
-    yield "the same from the answer on", _three(found.after_answer), ""
+    yield f"accept at {found.rate:.0f}/s, p50/99", _two(found.accept), ""
+    yield f"delivered at {found.rate:.0f}/s, p50/95/99", _three(found.arrival), ""
+    yield "the same, from the answer on", _three(found.after_answer), ""
     steps = f"{found.receive:.2f} + {found.commit:.2f} + {found.deliver:.2f}"
-    yield f"unloaded receive + commit + deliver: {steps}", f"{found.unloaded:.2f} ms", ""
+    yield f"unloaded: {steps}", f"{found.unloaded:.2f} ms", ""
     yield from _bar(results, "p50 / unloaded sum", "p50 / unloaded sum")
 
 
@@ -121,13 +121,13 @@ def _memory(results: Results) -> Iterator[Row]:
     found = results.memory
     if not found:
         return
-    yield "resident, empty store", f"{found.empty:.0f} MiB", ""
-    yield f"resident, {found.pending:,} pending, serving", f"{found.serving:.0f} MiB", ""
-    yield "resident, the same after a restart", f"{found.restarted:.0f} MiB", ""
-    yield "highest of both", f"{found.highest:.0f} MiB", ""
-    yield from _bar(results, "resident memory", "resident memory")
-    yield "ready after a start, empty store", f"{found.ready_empty:.2f} s", ""
-    yield "ready after a start, with the backlog", f"{found.ready:.2f} s", ""
+    yield "memory, empty store", f"{found.empty:.0f} MiB", ""
+    yield f"memory, {found.pending:,} pending", f"{found.serving:.0f} MiB", ""
+    yield "memory, after a restart", f"{found.restarted:.0f} MiB", ""
+    yield "memory, highest ever", f"{found.highest:.0f} MiB", ""
+    yield from _bar(results, "resident memory", "resident memory, the higher")
+    yield "ready, empty store", f"{found.ready_empty:.2f} s", ""
+    yield "ready, with the backlog", f"{found.ready:.2f} s", ""
 
 
 def _bar(results: Results, name: str, label: str) -> Iterator[Row]:

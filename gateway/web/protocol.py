@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 from types import SimpleNamespace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import httptools
 from uvicorn.config import Config
@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from gateway.web.limits import Hosts, Limits, Refusal
+from gateway.web.wire import Wire
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._pace = min(*timeouts, limits.write_timeout) / 1000
 
         # The connection.
-        self._wire: asyncio.Transport = None  # type: ignore[assignment]
+        self._wire: Wire = None  # type: ignore[assignment]  # what a cycle has for a transport
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = math.inf
         self._write_deadline = math.inf
@@ -101,10 +102,7 @@ class GuardedProtocol(HttpToolsProtocol):
             transport.close()
             return
         super().connection_made(transport)
-        # What a request's cycle has for a transport: to end the connection is up to `_finish`.
-        wire = SimpleNamespace(write=transport.write, is_closing=transport.is_closing)
-        wire.close = self._finish
-        self._wire = cast("asyncio.Transport", wire)
+        self._wire = Wire(transport, self.loop, self._finish)
         self._deadline = self.loop.time() + self._head_seconds
         self._tick()
 
@@ -200,6 +198,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Close once everything is written; a client that does not read is cut off."""
         self._ending = True
         if not self.transport.is_closing():
+            self._wire.flush()
             self._await_reader()
             self.transport.close()
 
@@ -216,6 +215,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self.loop.call_at(self._deadline, self._tick)
+        self._wire.flush()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
@@ -393,7 +393,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._check_head()
         super().on_headers_complete()
         cycle = self.cycle
-        cycle.transport = self._wire
+        cycle.transport = self._wire  # type: ignore[assignment]
         # Until the body is whole, an answer announces the end of the connection.
         self._keep_alive = cycle.keep_alive
         cycle.keep_alive = False

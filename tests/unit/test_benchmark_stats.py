@@ -11,6 +11,7 @@ from benchmarks.stats import (
     efficiency,
     lags,
     per_event,
+    per_row,
     percentile,
     quantiles,
 )
@@ -53,6 +54,15 @@ def test_quantiles_name_the_tail() -> None:
 def test_per_event_takes_the_median_round() -> None:
     """A disturbed round does not move the figure; seconds become microseconds."""
     assert per_event([0.5, 9.0, 0.4], 1000) == 500.0
+
+
+def test_per_row_counts_by_event() -> None:
+    """Two links an event stay two, whatever the number of events."""
+    assert per_row({"events": 50, "links": 100, "attempts": 50}) == {
+        "events": 1.0,
+        "links": 2.0,
+        "attempts": 1.0,
+    }
 
 
 def test_efficiency_is_parts_over_whole() -> None:

@@ -131,6 +131,7 @@ class _Acceptance:
     def __init__(self, batch: Batch, route: Route) -> None:
         self._batch, self._route = batch, route
         self._connection = batch.connection
+        self._keys: dict[str, bytes] = {}
 
     def accept(self, intake: Intake, decide: Decide) -> Receipt:
         callback = intake.callback
@@ -221,10 +222,10 @@ class _Acceptance:
         links: dict[str, str] = {}
         waiting: dict[int, Waiting] = {}
         seen: set[str] = set()
-        anything = self._connection.execute("SELECT 1 FROM unlinked LIMIT 1").fetchone()
+        anything = self._anything_waits()
         while todo:
             seen |= todo
-            hashes = {key(shop, name): name for name in todo}
+            hashes = {self._key(shop, name): name for name in todo}
             links.update(self._links(hashes))
             found = self._waiting(hashes) if anything else []
             new = [w for w in found if w.id not in waiting]
@@ -234,6 +235,19 @@ class _Acceptance:
         for entry in (*entries, *(w.entry for w in waiting.values())):
             names.update(name for name in (entry.fact.order, entry.fact.own) if name)
         return Known(links=links, orders=self._orders(shop, names), waiting=list(waiting.values()))
+
+    def _anything_waits(self) -> bool:
+        if self._batch.unlinked is None:
+            row = self._connection.execute("SELECT 1 FROM unlinked LIMIT 1").fetchone()
+            self._batch.unlinked = row is not None
+        return self._batch.unlinked
+
+    def _key(self, shop: str, name: str) -> bytes:
+        """The hash of a name of the shop that this callback is about."""
+        found = self._keys.get(name)
+        if found is None:
+            found = self._keys[name] = key(shop, name)
+        return found
 
     def _links(self, hashes: dict[bytes, str]) -> dict[str, str]:
         rows = self._connection.execute(
@@ -251,7 +265,7 @@ class _Acceptance:
         return [Waiting(id=number, entry=_entry.decode(entry)) for number, entry in rows]
 
     def _orders(self, shop: str, names: set[str]) -> dict[str, bytes]:
-        hashes = [key(shop, name) for name in names]
+        hashes = [self._key(shop, name) for name in names]
         rows = self._connection.execute(
             f"SELECT order_id, state FROM orders WHERE key IN ({_marks(hashes)})",  # noqa: S608
             hashes,
@@ -272,7 +286,7 @@ class _Acceptance:
                 " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE"
                 " SET seq = excluded.seq, updated_at = excluded.updated_at, state = excluded.state"
                 " RETURNING id",
-                (key(shop, order), shop, order, seq, now, state),
+                (self._key(shop, order), shop, order, seq, now, state),
             ).fetchone()[0]
             for order, (seq, state) in decision.orders.items()
         }
@@ -283,7 +297,7 @@ class _Acceptance:
         """Write the rest of what was decided; callback 0 is the row `number`."""
         for name, order in decision.links.items():
             self._connection.execute(
-                "INSERT OR REPLACE INTO links VALUES (?, ?)", (key(shop, name), order)
+                "INSERT OR REPLACE INTO links VALUES (?, ?)", (self._key(shop, name), order)
             )
         for callback, event in decision.events:
             publish(
@@ -300,6 +314,7 @@ class _Acceptance:
             self._linked(decision, orders)
 
     def _wait(self, entry: Entry, shop: str, number: int, now: Millis) -> None:
+        self._batch.unlinked = True
         patience = entry.fact.patience
         origin = msgspec.structs.replace(entry.origin, callback=number)
         stored = _pack.encode(Entry(fact=entry.fact, origin=origin))
@@ -309,7 +324,7 @@ class _Acceptance:
         ).lastrowid
         self._connection.executemany(
             "INSERT OR IGNORE INTO unlinked_keys VALUES (?, ?)",
-            [(key(shop, name), row) for name in entry.fact.links],
+            [(self._key(shop, name), row) for name in entry.fact.links],
         )
 
     def _linked(self, decision: Decision, orders: dict[str, int]) -> None:

@@ -91,29 +91,26 @@ def _settle(batch: Batch, settlements: Sequence[Settlement], route: Route) -> No
         "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_attempt, settlements)
     )
     successes: dict[int, Millis] = {}
+    delivered: list[tuple[int, Millis, Millis, int]] = []
     for settlement in settlements:
         if settlement.decision.step is Step.DELIVERED:
-            subscription = settlement.delivery.subscription
-            ended = _ended(settlement)
-            successes[subscription] = max(ended, successes.get(subscription, ended))
-            # Whatever became of the claim: the consumer has it.
-            batch.connection.execute(
-                "UPDATE deliveries SET state = 2, claim = NULL, attempts = attempts + 1,"
-                " number = max(number, ?), first_at = coalesce(first_at, ?), finished_at = ?,"
-                " reason = NULL WHERE id = ? AND state < 2",
-                (
-                    settlement.delivery.number + 1,
-                    settlement.outcome.started_at,
-                    ended,
-                    settlement.delivery.id,
-                ),
-            )
+            delivery, ended = settlement.delivery, _ended(settlement)
+            successes[delivery.subscription] = ended
+            started = settlement.outcome.started_at
+            delivered.append((delivery.number + 1, started, ended, delivery.id))
         else:
             _fail(batch, settlement)
             for event in settlement.events:
                 publish(batch, route, event, now=event.recorded)
+    # Whatever became of the claim: the consumer has it.
     batch.connection.executemany(
-        "UPDATE subscriptions SET last_success = ? WHERE id = ?",
+        "UPDATE deliveries SET state = 2, claim = NULL, attempts = attempts + 1,"
+        " number = max(number, ?), first_at = coalesce(first_at, ?), finished_at = ?,"
+        " reason = NULL WHERE id = ? AND state < 2",
+        delivered,
+    )
+    batch.connection.executemany(
+        "UPDATE subscriptions SET last_success = max(coalesce(last_success, 0), ?) WHERE id = ?",
         [(ended, subscription) for subscription, ended in successes.items()],
     )
 

@@ -48,6 +48,7 @@ class Batch:
         self.born: list[Delivery] = []
         self.waiting: dict[int, Millis] = {}
         self.behind: dict[int, bool] = {}
+        self.unlinked: bool | None = None  # whether any fact waits for its order, once known
 
     def undo(self, mark: int) -> None:
         """Give back the room of what was born since `mark`."""
@@ -60,6 +61,7 @@ class Batch:
         self.undo(0)
         self.waiting.clear()
         self.behind.clear()
+        self.unlinked = None
 
 
 Work = Callable[[Batch], Any]
