@@ -150,6 +150,35 @@ secrets = ["SECRET"]
     asyncio.run(story())
 
 
+def test_many_410s_at_once_are_told_once(tmp_path: Path) -> None:
+    more = f"""
+[subscriptions.operator]
+url = "http://127.0.0.1:PORT/operator"
+types = ["gateway.*"]
+secrets = ["{SECRET}"]
+"""
+
+    async def story() -> None:
+        async with consuming() as consumer:
+            text = configuration(consumer.port, more.replace("PORT", str(consumer.port)))
+            async with running(tmp_path, consumer, text) as world:
+                consumer.hold = asyncio.Event()
+                consumer.answer = lambda seen: (410 if seen.path == "/good" else 200, {}, b"")
+                for number in range(6):
+                    await world.shop(shop_event(number, order=f"o-{number}"))
+                await world.delivered(6)
+                consumer.hold.set()
+                await world.settled()
+                await asyncio.sleep(0.2)
+                told = [seen.event["type"] for seen in consumer.seen if seen.path == "/operator"]
+                assert told == ["gateway.subscription.gone"]
+                assert world.rows(
+                    "SELECT DISTINCT state FROM deliveries WHERE subscription = 1"
+                ) == [(3,)]
+
+    asyncio.run(story())
+
+
 def test_415_pauses_the_subscription_and_keeps_the_delivery(tmp_path: Path) -> None:
     async def story() -> None:
         async with consuming() as consumer, running(tmp_path, consumer) as world:

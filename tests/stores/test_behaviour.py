@@ -125,7 +125,8 @@ def test_a_repeat_gets_the_first_receipt(run: Run) -> None:
 def test_a_failing_callback_never_fails_its_neighbours(run: Run) -> None:
     def poisonous(entries: Sequence[Entry], known: Known) -> Decision:
         decision = one_event(entries, known)
-        decision.orders = {"1001": (1 << 70, b"")}  # no database can hold that
+        # No database can hold that number; it is written after the event and its deliveries.
+        decision.wait = [entry(None, links=("l",), patience=Millis(1 << 70))]
         return decision
 
     async def story(store: Store) -> None:

@@ -1,0 +1,513 @@
+"""What a hostile review tried: failures in the wrong place that must end nothing but themselves."""
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.dispatcher import Dispatcher
+from gateway.errors import StartupError, Unavailable
+from gateway.models import Duration, Millis, Subscription
+from gateway.stores.base import Status
+from gateway.stores.registry import Store, make_store
+from gateway.stores.sqlite.writer import Batch
+from gateway.web.hooks import BODIES
+from tests.pipeline.world import (
+    SECRET,
+    World,
+    configuration,
+    consuming,
+    running,
+    shop_event,
+)
+
+LIMIT = 20  # seconds; far more than anything here takes
+
+
+def play(story: Any) -> None:
+    async def whole() -> None:
+        async with asyncio.timeout(LIMIT):
+            await story
+
+    asyncio.run(whole())
+
+
+@contextlib.contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """Another program writes in the file."""
+    connection = sqlite3.connect(database, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+    finally:
+        connection.close()
+
+
+def nothing(_: Batch) -> str:
+    return "done"
+
+
+class Opened:
+    """A store that is open; `fatal` has the sentences with which it gave up."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "store.db"
+        self.fatal: list[str] = []
+
+    async def __aenter__(self) -> Store:
+        self.store = make_store(f"sqlite:///{self.path}", on_fatal=self.fatal.append)
+        self.store.open()
+        await self.store.start()
+        return self.store
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.store.close()
+
+
+# The store.
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_a_batch_that_cannot_begin_is_refused(tmp_path: Path, heavy: bool) -> None:
+    """Nobody waits for ever, and the loop goes on while the file is locked by another program."""
+
+    async def story() -> None:
+        opened = Opened(tmp_path)
+        async with opened as store:
+            with locked(opened.path):
+                turns = 0
+                jobs = [store._writer.submit(nothing, heavy=heavy) for _ in range(300)]
+                while not all(job.done() for job in jobs):
+                    await asyncio.sleep(0.01)
+                    turns += 1
+            assert turns > 20, "the loop stood still"
+            assert all(isinstance(job.exception(), Unavailable) for job in jobs)
+            assert await store._writer.submit(nothing) == "done"
+        assert opened.fatal == []
+
+    play(story())
+
+
+def test_a_lock_that_is_released_in_time_refuses_nobody(tmp_path: Path) -> None:
+    async def story() -> None:
+        opened = Opened(tmp_path)
+        async with opened as store:
+            with locked(opened.path):
+                job = store._writer.submit(nothing)
+                await asyncio.sleep(0.2)
+                assert not job.done()
+            assert await job == "done"
+
+    play(story())
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_a_batch_that_fails_half_way_leaves_no_job_behind(tmp_path: Path, heavy: bool) -> None:
+    def full(_: Batch) -> None:
+        raise _error(sqlite3.OperationalError, sqlite3.SQLITE_FULL)
+
+    async def story() -> None:
+        async with Opened(tmp_path) as store:
+            jobs = [store._writer.submit(work) for work in (nothing, full, nothing, nothing)]
+            heaviest = store._writer.submit(nothing, heavy=heavy)
+            found = await asyncio.gather(*jobs, heaviest, return_exceptions=True)
+            assert isinstance(found[1], Unavailable)
+            assert all(one == "done" or isinstance(one, Unavailable) for one in found)
+
+    play(story())
+
+
+def test_a_mistake_in_one_statement_is_its_jobs_alone(tmp_path: Path) -> None:
+    """SQLite tells its limits (too many variables) as it tells a broken disk: by an OperationalError."""
+
+    def wrong(batch: Batch) -> None:
+        batch.connection.execute("SELECT 1 FROM no_such_table")
+
+    async def story() -> None:
+        async with Opened(tmp_path) as store:
+            jobs = [store._writer.submit(work) for work in (nothing, wrong, nothing)]
+            first, second, third = await asyncio.gather(*jobs, return_exceptions=True)
+            assert (first, third) == ("done", "done")
+            assert isinstance(second, sqlite3.OperationalError)
+
+    play(story())
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB])
+def test_a_corrupt_file_ends_the_gateway(tmp_path: Path, code: int) -> None:
+    def corrupt(_: Batch) -> None:
+        raise _error(sqlite3.DatabaseError, code)
+
+    async def story() -> None:
+        opened = Opened(tmp_path)
+        async with opened as store:
+            with pytest.raises(Unavailable):
+                await store._writer.submit(corrupt)
+            with pytest.raises(Unavailable, match="restart it"):
+                await store._writer.submit(nothing)
+        assert len(opened.fatal) == 1
+
+    play(story())
+
+
+def test_two_names_of_one_file_have_one_owner(tmp_path: Path) -> None:
+    (tmp_path / "other.db").symlink_to(tmp_path / "store.db")
+
+    async def story() -> None:
+        async with Opened(tmp_path):
+            second = make_store(f"sqlite:///{tmp_path}/other.db", on_fatal=lambda _: None)
+            with pytest.raises(StartupError, match=r"other\.db is in use by another gateway"):
+                second.open()
+
+    play(story())
+
+
+def _error(kind: type[sqlite3.Error], code: int) -> sqlite3.Error:
+    error = kind("made by a test")
+    error.sqlite_errorcode = code
+    return error
+
+
+# Callbacks.
+
+
+def test_what_the_store_cannot_write_is_quarantined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An authentic callback is never lost, and its neighbours never know."""
+
+    async def story() -> None:
+        async with consuming() as consumer, running(tmp_path, consumer) as world:
+            decide = world.gateway.receiver._orders.decide
+
+            def twice(entries: Any, known: Any) -> Any:
+                decision = decide(entries, known)
+                if entries[0].fact.order == "bad":
+                    decision.events = decision.events * 2  # the second breaks a constraint
+                return decision
+
+            monkeypatch.setattr(world.gateway.receiver._orders, "decide", twice)
+            orders = ["good-1", "bad", "good-2"]
+            answers = await asyncio.gather(
+                *(world.shop(shop_event(n, order=order)) for n, order in enumerate(orders))
+            )
+            assert [answer.status_code for answer in answers] == [200, 202, 200]
+            assert {seen.event["subject"] for seen in await world.delivered(2)} == {
+                "good-1",
+                "good-2",
+            }
+            monkeypatch.undo()
+            again = await world.shop(shop_event(1, order="bad"))
+            assert (again.status_code, again.json()["verdict"]) == (200, "event")
+
+    play(story())
+
+
+def test_an_original_waits_with_its_fact(tmp_path: Path) -> None:
+    source = """
+[sources.curious]
+provider = "stripe"
+secrets = ["whsec_stripe"]
+include = ["original"]
+"""
+
+    async def story() -> None:
+        async with consuming() as consumer:
+            text = configuration(consumer.port, sources=source)
+            async with running(tmp_path, consumer, text) as world:
+                refund = _stripe("evt_1", "refund.created", _refund("re_1", intent="pi_1"))
+                waiting = await world.stripe(refund, "curious")
+                assert waiting.json()["verdict"] == "unlinked"
+                paid = _stripe("evt_2", "payment_intent.succeeded", _intent("pi_1"))
+                answer = await world.stripe(paid, "curious")
+                assert (answer.status_code, answer.json()["verdict"]) == (200, "event")
+                seen = {one.event["type"]: one.event for one in await world.delivered(3)}
+                assert seen["order.refunded"]["data"]["original"] == refund
+                assert seen["order.paid"]["data"]["original"] == paid
+
+    play(story())
+
+
+def test_what_waits_without_any_link_becomes_an_order_too(tmp_path: Path) -> None:
+    source = """
+[sources.own]
+provider = "stripe"
+secrets = ["whsec_stripe"]
+unlinked = "own"
+link_wait = "10ms"
+"""
+
+    async def story() -> None:
+        async with consuming() as consumer:
+            text = configuration(consumer.port, sources=source)
+            async with running(tmp_path, consumer, text) as world:
+                lonely = _refund("re_1", intent=None)
+                await world.stripe(_stripe("evt_1", "refund.created", lonely), "own")
+                linked = _refund("re_2", intent="pi_2")
+                await world.stripe(_stripe("evt_2", "refund.created", linked), "own")
+                seen = await world.delivered(4)
+                assert {one.event["subject"] for one in seen} == {"re_1", "pi_2"}
+                assert world.rows("SELECT count(*) FROM unlinked") == [(0,)]
+
+    play(story())
+
+
+def test_one_wait_that_cannot_end_does_not_keep_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = """
+[sources.own]
+provider = "stripe"
+secrets = ["whsec_stripe"]
+unlinked = "own"
+link_wait = "10ms"
+"""
+
+    async def story() -> None:
+        async with consuming() as consumer:
+            text = configuration(consumer.port, sources=source)
+            async with running(tmp_path, consumer, text) as world:
+                wait_over = world.gateway.janitor._orders.wait_over
+
+                def picky(waiting: Any, known: Any) -> Any:
+                    if waiting[0].entry.fact.key == "re_1":
+                        raise ValueError("made by a test")
+                    return wait_over(waiting, known)
+
+                monkeypatch.setattr(world.gateway.janitor._orders, "wait_over", picky)
+                for number in (1, 2):
+                    refund = _refund(f"re_{number}", intent=f"pi_{number}")
+                    event = _stripe(f"evt_{number}", "refund.created", refund)
+                    await world.stripe(event, "own")
+                seen = await world.delivered(2)
+                assert {one.event["subject"] for one in seen} == {"pi_2"}
+                assert world.rows("SELECT deadline FROM unlinked") == [(None,)]
+
+    play(story())
+
+
+def test_an_event_is_no_many_times_its_callback(tmp_path: Path) -> None:
+    """A list of empty lines would be thirty times as long in every event of its order."""
+
+    async def story() -> None:
+        async with consuming() as consumer, running(tmp_path, consumer) as world:
+            many: list[dict[str, Any]] = [{}] * 300_000
+            answer = await world.shop(shop_event(1, lineItems=many))
+            assert answer.json()["verdict"] == "event"
+            lines = [{"id": str(number), "name": "x" * 200} for number in range(1_000)]
+            await world.shop(shop_event(2, order="ord-2", lineItems=lines))
+            sizes = {one.event["subject"]: one for one in await world.delivered(2)}
+            assert len(sizes["ord-1"].body) < 10_000
+            assert sizes["ord-1"].event["data"]["lines"] == []
+            assert len(sizes["ord-2"].event["data"]["lines"]) == 1_000
+            assert len(sizes["ord-2"].body) > 256 * 1024
+
+    play(story())
+
+
+def test_slow_large_bodies_do_not_keep_small_callbacks_out(tmp_path: Path) -> None:
+    """Anyone can begin to send: only a signature tells a sender, and that comes last."""
+
+    async def story() -> None:
+        async with consuming() as consumer, running(tmp_path, consumer) as world:
+            size = 1 << 20
+            writers = [await _stalled(world, size) for _ in range(BODIES // (size - 1) + 1)]
+            await asyncio.sleep(0.3)
+            assert (await world.shop(shop_event(1))).status_code == 200
+            for writer in writers:
+                writer.close()
+
+    play(story())
+
+
+async def _stalled(world: World, size: int) -> asyncio.StreamWriter:
+    """A sender of a body of which the last byte does not come."""
+    port = int(world.public.rsplit(":", 1)[1])
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = f"POST /hooks/shop HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n"
+    writer.write(head.encode() + b" " * (size - 1))
+    await writer.drain()
+    return writer
+
+
+def _stripe(number: str, kind: str, thing: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": number,
+        "object": "event",
+        "type": kind,
+        "created": 1_700_000_000,
+        "livemode": False,
+        "data": {"object": thing},
+    }
+
+
+def _refund(name: str, *, intent: str | None) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "refund",
+        "status": "succeeded",
+        "amount": 500,
+        "currency": "eur",
+        "payment_intent": intent,
+        "charge": None,
+    }
+
+
+def _intent(name: str) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "payment_intent",
+        "amount": 4926,
+        "amount_received": 4926,
+        "currency": "eur",
+        "metadata": {"order_id": "1001"},
+    }
+
+
+# Deliveries.
+
+
+def test_an_attempt_that_cannot_be_recorded_ends_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        async with consuming() as consumer, running(tmp_path, consumer) as world:
+            sender = world.gateway.dispatcher._sender
+            send = sender.send
+
+            async def poisonous(subscription: Any, delivery: Any) -> Any:
+                outcome = await send(subscription, delivery)
+                if b'"subject":"bad"' in delivery.body:
+                    outcome = _replaced(outcome, detail="\ud800")
+                return outcome
+
+            monkeypatch.setattr(sender, "send", poisonous)
+            for number, order in enumerate(("good-1", "bad", "good-2")):
+                await world.shop(shop_event(number, order=order))
+            await world.settled()
+            assert world.rows("SELECT count(*) FROM deliveries WHERE state = 2") == [(3,)]
+            assert world.rows("SELECT count(*) FROM attempts") == [(3,)]
+
+    play(story())
+
+
+def test_a_hold_outlives_a_refresh_that_was_read_before_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with consuming() as consumer, running(tmp_path, consumer) as world:
+            consumer.answer = lambda _: (429, {"Retry-After": "3600"}, b"")
+            dispatcher = world.gateway.dispatcher
+            judge = dispatcher._judge
+
+            def interleaved(*arguments: Any) -> None:
+                judge(*arguments)
+                dispatcher.update(world.gateway.store.catalog.statuses)  # read before it
+
+            dispatcher._judge = interleaved  # type: ignore[method-assign]
+            await world.shop(shop_event(1))
+            await world.until(lambda: world.rows("SELECT 1 FROM attempts"))
+            await world.shop(shop_event(2, order="ord-2"))
+            await asyncio.sleep(0.3)
+            assert len(consumer.seen) == 1
+
+    play(story())
+
+
+def test_a_replay_says_when_its_subscription_takes_nothing(tmp_path: Path) -> None:
+    more = f"""
+[subscriptions.gone]
+url = "http://127.0.0.1:PORT/gone"
+secrets = ["{SECRET}"]
+"""
+
+    async def story() -> None:
+        async with consuming() as consumer:
+            consumer.answer = lambda seen: (410 if seen.path == "/gone" else 200, {}, b"")
+            text = configuration(consumer.port, more.replace("PORT", str(consumer.port)))
+            async with running(tmp_path, consumer, text) as world:
+                await world.shop(shop_event(1))
+                await world.settled()
+                answers = await _replay_all(world)
+                assert answers["good"][0] == 200
+                assert answers["gone"] == (409, "subscription gone is gone: resume it first")
+                await world.settled()
+        text = configuration(consumer.port, more.replace("PORT", str(consumer.port)))
+        text = text.replace('/good"', '/good"\nenabled = false')
+        async with consuming() as other, running(tmp_path, other, text) as world:
+            answers = await _replay_all(world)
+            assert answers["good"] == (409, "subscription good is disabled: enable it first")
+
+    play(story())
+
+
+async def _replay_all(world: World) -> dict[str, tuple[int, str]]:
+    """Replay the first delivery of each subscription: status, and what went wrong."""
+    rows = world.rows(
+        "SELECT s.name, min(d.id) FROM deliveries d JOIN subscriptions s ON s.id = d.subscription"
+        " GROUP BY s.name"
+    )
+    found = {}
+    for name, number in rows:
+        answer = await world.client.post(f"{world.control}/v1/deliveries/dl_{number}/replay")
+        found[name] = (answer.status_code, answer.json().get("detail", ""))
+    return found
+
+
+def test_a_clock_that_is_set_back_keeps_no_rate_waiting() -> None:
+    now = [Millis(10_000_000)]
+    subscription = Subscription(id=1, name="a", url="http://a.example/", rate=20.0)
+    dispatcher = _dispatcher(lambda: now[0], [Status(subscription=subscription)])
+    room = dispatcher.offer()
+    assert room == {}  # something may be due from before the start
+    dispatcher._desks[1].next_due = None
+    room = dispatcher.offer()
+    assert room == {1: 1}
+    dispatcher.hand_over([], room, {})
+    now[0] = Millis(now[0] - 3_600_000)
+    assert dispatcher.offer() == {1: 1}
+
+
+def test_a_stopped_dispatcher_starts_nothing(tmp_path: Path) -> None:
+    """What a transaction brings that was under way at the stop is due again at the next start."""
+
+    async def story() -> None:
+        async with consuming() as consumer:
+            async with running(tmp_path, consumer) as world:
+                room = world.gateway.dispatcher.offer()
+                world.gateway.store._writer.attach(_Late(world, room))
+                await world.gateway.dispatcher.stop(1)
+                await world.shop(shop_event(1))
+                await asyncio.sleep(0.2)
+                assert consumer.seen == []
+            async with running(tmp_path, consumer) as world:
+                await world.delivered(1)
+
+    play(story())
+
+
+class _Late:
+    """Offers the room that was reserved before the stop."""
+
+    def __init__(self, world: World, room: dict[int, int]) -> None:
+        self._room, self.hand_over = room, world.gateway.dispatcher.hand_over
+
+    def offer(self) -> dict[int, int]:
+        room, self._room = self._room, {}
+        return room
+
+
+def _dispatcher(clock: Callable[[], Millis], statuses: Sequence[Status]) -> Dispatcher:
+    nobody: Any = None
+    made = Dispatcher(nobody, nobody, nobody, clock=clock, refresh=nobody)
+    made.update(statuses)
+    return made
+
+
+def _replaced(struct: Any, **changes: Any) -> Any:
+    return type(struct)(
+        **{name: getattr(struct, name) for name in struct.__struct_fields__} | changes
+    )
