@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.config.advice import warnings_of
 from gateway.config.document import read_document
 from gateway.config.environ import Overrides
 from gateway.config.reader import (
@@ -15,7 +16,6 @@ from gateway.config.reader import (
     read_keys,
     read_table,
     refuse_unknown,
-    suggestion,
 )
 from gateway.config.secrets import Vault, bytes_of
 from gateway.config.settings import (
@@ -38,6 +38,8 @@ from gateway.signing import parse_secret
 
 SECTIONS = tuple(field.name for field in msgspec.structs.fields(Settings))[:-1]
 SQLITE = "sqlite:///"
+THEIRS = 'what its provider signs with, as in secrets = ["${NAME}"]'
+OURS = "`gateway secret` makes one"
 
 
 def load(
@@ -51,8 +53,7 @@ def load(
     Raises `ConfigError`, and nothing else, for the first thing that is wrong.
     """
     document = {} if path is None else read_document(path)
-    folder = Path() if path is None else path.parent
-    return Loader(environ, folder=folder, providers=providers).settings(document)
+    return Loader(environ, file=path, providers=providers).settings(document)
 
 
 def load_store(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -61,7 +62,7 @@ def load_store(path: Path | None, environ: Mapping[str, str]) -> Settings:
     Everything else has its default. Raises `ConfigError` for the first thing that is wrong there.
     """
     document = {} if path is None else read_document(path)
-    loader = Loader(environ, folder=Path(), providers=provider_class)
+    loader = Loader(environ, file=None, providers=provider_class)
     return Settings(store=loader.store(document))
 
 
@@ -87,11 +88,11 @@ class Loader:
         self,
         environ: Mapping[str, str],
         *,
-        folder: Path,
+        file: Path | None,
         providers: Callable[[str], type[Provider]],
     ) -> None:
         self._overrides = Overrides(environ)
-        self._vault = Vault(environ, folder)
+        self._vault = Vault(environ, file)
         self._providers = providers
 
     def settings(self, document: Mapping[str, object]) -> Settings:
@@ -119,7 +120,7 @@ class Loader:
             egress=egress,
             sources=sources,
             subscriptions=subscriptions,
-            warnings=(*self._vault.warnings, *_unmet(sources, subscriptions)),
+            warnings=(*self._vault.warnings, *warnings_of(sources, subscriptions, rules)),
         )
 
     def store(self, document: Mapping[str, object]) -> StoreSettings:
@@ -145,7 +146,7 @@ class Loader:
         table = self._overrides.apply(table, own, path)
         values = read_keys(common | own, table, place)
         at = _place_of("secrets", table, place)
-        values["secrets"] = self._vault.fill(values.get("secrets", ()), at, bytes_of)
+        values["secrets"] = self._vault.fill(values.get("secrets", ()), at, bytes_of, THEIRS)
         chosen = {key: values.pop(key) for key in own if key in values}
         return SourceSettings(**values, options=_options(options, chosen, table, place))
 
@@ -167,7 +168,7 @@ class Loader:
             raise place.key("url").error('is required, for example url = "https://example.com/in"')
         target = _target(values["url"], _place_of("url", table, place), rules)
         at = _place_of("secrets", table, place)
-        values["secrets"] = self._vault.fill(values.get("secrets", ()), at, parse_secret)
+        values["secrets"] = self._vault.fill(values.get("secrets", ()), at, parse_secret, OURS)
         profile = values.setdefault("profile", guess_profile(target))
         return SubscriptionSettings(**(msgspec.structs.asdict(PROFILES[profile]) | values))
 
@@ -237,18 +238,3 @@ def _target(url: str, place: Place, rules: Rules) -> Target:
     except (ValueError, ForbiddenAddress) as error:
         raise place.error(_sentence(error)) from None
     return target
-
-
-def _unmet(
-    sources: Mapping[str, SourceSettings], subscriptions: Mapping[str, SubscriptionSettings]
-) -> Iterable[str]:
-    """Warnings for filters that no declared source meets: most are typing errors."""
-    shops = {source.shop for source in sources.values()}
-    for name, subscription in subscriptions.items():
-        filters = (("sources", subscription.sources, sources), ("shops", subscription.shops, shops))
-        for key, wanted, known in filters:
-            for index, one in enumerate(wanted):
-                if one not in known:
-                    near = suggestion(one, known)
-                    place = Place("subscriptions").key(name).key(key).item(index)
-                    yield f'{place.path}: no source of this file has "{one}"{near}'

@@ -18,12 +18,14 @@ FILE_LIMIT = 65_536  # bytes; more is no secret but the wrong file
 class Vault:
     """Fills in secrets; `warnings` collects what the operator should hear.
 
-    Relative paths are relative to `folder`, the configuration file's.
+    Relative paths are relative to the folder of `file`, the configuration; without one, to the
+    working directory.
     """
 
-    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, environ: Mapping[str, str], file: Path | None) -> None:
         self._environ = environ
-        self._folder = folder
+        self._folder = Path() if file is None else file.parent
+        self._open_file = file if file is not None and _everybody_reads(file) else None
         self.warnings: list[str] = []
 
     def fill(
@@ -31,28 +33,35 @@ class Vault:
         written: Sequence[Secret],
         place: Place,
         parse: Callable[[str], bytes],
+        origin: str,
     ) -> tuple[Secret, ...]:
         """The secrets for what was written at `place`; one at least, none of them empty.
 
-        `parse` makes the key bytes of a text; its `ValueError` must not show the text.
+        `parse` makes the key bytes of a text; its `ValueError` must not show the text. `origin`
+        says where the operator gets such a secret.
         """
         if not written:
-            raise place.error("at least one secret is needed")
+            raise place.error(f"at least one secret is needed: {origin}")
         return tuple(
-            self._fill_one(text_of(secret), place.item(index), parse)
+            self._fill_one(text_of(secret), place.item(index), parse, origin)
             for index, secret in enumerate(written)
         )
 
-    def _fill_one(self, written: str, place: Place, parse: Callable[[str], bytes]) -> Secret:
+    def _fill_one(
+        self, written: str, place: Place, parse: Callable[[str], bytes], origin: str
+    ) -> Secret:
         if "${" in PLACEHOLDER.sub("", written):
             raise place.error("${ must go on as ${NAME} or ${file:PATH}")
         text = PLACEHOLDER.sub(lambda found: self._value(found, place), written)
         if not text.strip():
             raise place.error("the secret is empty")
+        if self._open_file is not None and text == written and place.variable is None:
+            where = f"everybody on this machine can read it in {self._open_file}"
+            self.warnings.append(f"{place.path}: {where}; chmod 600, or write ${{NAME}}")
         try:
             return Secret(parse(text))
         except ValueError as error:
-            sentence = str(error)
+            sentence = f"{error}: {origin}"
         raise place.error(sentence)
 
     def _value(self, found: re.Match[str], place: Place) -> str:
@@ -60,7 +69,7 @@ class Vault:
         if file is not None:
             return self._from_file(file, place)
         if name not in self._environ:
-            raise place.error(f"the environment variable {name} is not set")
+            raise place.error(f"the environment variable {name} is not set: export it first")
         value = self._environ[name]
         if not value.strip():
             raise place.error(f"the environment variable {name} is empty")
@@ -71,7 +80,6 @@ class Vault:
         try:
             with path.open("rb") as file:
                 content = file.read(FILE_LIMIT + 1)
-            mode = path.stat().st_mode
         except OSError as error:
             reason = error.strerror or "it cannot be read"
             raise place.error(f"cannot read the file {path}: {reason}") from None
@@ -79,9 +87,18 @@ class Vault:
             raise place.error(f"the file {path} is longer than 64 KiB")
         if not content.strip():
             raise place.error(f"the file {path} is empty")
-        if mode & stat.S_IROTH:
-            self.warnings.append(f"{place.path}: everybody on this machine can read {path}")
+        if _everybody_reads(path):
+            where = f"everybody on this machine can read {path}"
+            self.warnings.append(f"{place.path}: {where}; chmod 600")
         return content.decode("utf-8", "surrogateescape").rstrip("\r\n")
+
+
+def _everybody_reads(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) and bool(mode & stat.S_IROTH)
 
 
 def text_of(secret: bytes) -> str:

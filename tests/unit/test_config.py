@@ -280,4 +280,4 @@ def test_raises_config_errors_only(section: str, key: str, value: object) -> Non
     right = {"provider": "stub"} if section == "sources" else {"url": "https://a.example/"}
     document = {section: {"a": {**right, "secrets": ["${W}"], key: value}}}
     with suppress(ConfigError):
-        Loader(ENV, folder=Path(), providers=find).settings(document)
+        Loader(ENV, file=None, providers=find).settings(document)

@@ -162,7 +162,6 @@ def test_secrets_are_filled_in_once(tmp_path: Path) -> None:
         b"${S}",
         b"a$b{c}",
     )
-    assert settings.warnings == ()
 
 
 def test_subscription_secrets_are_key_bytes(tmp_path: Path) -> None:
@@ -178,12 +177,70 @@ def test_secret_files(tmp_path: Path) -> None:
     settings = read(text, tmp_path)
     assert settings.subscriptions["sub"].secrets == (CANARY.encode(),)
     assert settings.warnings == (
-        f"subscriptions.sub.secrets[0]: everybody on this machine can read {file}",
+        f"subscriptions.sub.secrets[0]: everybody on this machine can read {file}; chmod 600",
     )
     for content, part in ((b" \n", "is empty"), (b"x" * 70_000, "longer than 64 KiB")):
         file.write_bytes(content)
         with pytest.raises(ConfigError, match=part):
             read(text, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "secret", "variable", "warned"),
+    [
+        (0o644, "literal", {}, True),
+        (0o640, "literal", {}, False),
+        (0o644, "${S}", {}, False),
+        (0o644, "literal", {"GATEWAY_SOURCES__SHOP__SECRETS": "other"}, False),
+    ],
+)
+def test_a_secret_that_everybody_can_read_in_the_configuration_is_warned_about(
+    tmp_path: Path, mode: int, secret: str, variable: dict[str, str], warned: bool
+) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(SOURCE.replace("${S}", secret))
+    path.chmod(mode)
+    warnings = load(path, ENV | variable, providers=find).warnings
+    said = f"sources.shop.secrets[0]: everybody on this machine can read it in {path}"
+    assert [one.partition(";")[0] for one in warnings] == [said] * warned
+
+
+@pytest.mark.parametrize(
+    ("pattern", "near"),
+    [
+        ("order.payd", ' (did you mean "order.paid"?)'),
+        ("orders.*", ' (did you mean "order.*"?)'),
+        ("gateway.delivery.exhausted", None),
+        ("gateway.subscription.*", None),
+        ("printstudio.job.failed", None),
+        ("invoice.sent", ""),
+        ("*", None),
+    ],
+)
+def test_types_that_no_event_has_are_warned_about(
+    tmp_path: Path, pattern: str, near: str | None
+) -> None:
+    said = f'subscriptions.sub.types[1]: no event has the type "{pattern}"{near}'
+    found = read(subscription(f'types = ["order.paid", "{pattern}"]'), tmp_path).warnings
+    assert found == (() if near is None else (said,))
+
+
+@pytest.mark.parametrize(
+    ("allow", "missing"),
+    [
+        ("[]", "127.0.0.1/32:5678"),
+        ('["127.0.0.0/8:5678"]', "[::1/128]:5678"),
+        ('["127.0.0.0/8:5678", "[::1/128]:*"]', None),
+    ],
+)
+def test_localhost_that_would_be_refused_is_warned_about(
+    tmp_path: Path, allow: str, missing: str | None
+) -> None:
+    text = subscription('url = "http://localhost:5678/in"') + f"\n[egress]\nallow = {allow}"
+    found = read(text, tmp_path).warnings
+    assert len(found) == (missing is not None)
+    assert all(one.startswith("subscriptions.sub.url: localhost can mean") for one in found)
+    assert all(f'egress.allow = ["{missing}"]' in one for one in found)
 
 
 def test_filters_that_nothing_meets_are_warned_about(tmp_path: Path) -> None:

@@ -25,12 +25,12 @@ from gateway.stores.base import Handover
 from gateway.stores.migrate import IDENTITY, check_identity, migrate
 
 SYNCHRONOUS = "FULL"  # NORMAL lost acknowledged rows in 129 of 150 simulated power cuts
-WAL_AUTOCHECKPOINT = 1000  # pages
+WAL_AUTOCHECKPOINT = 4000  # pages, 16 MiB: a page that many callbacks touch is copied back once
 CAPACITY = 2_000  # jobs that may wait; above it ingest answers 503
 BATCH = 256  # jobs in one transaction
 CROWD = 8  # jobs in the last transaction from which on the next one waits for company
 LINGER = 0.004  # seconds that it waits: fuller transactions write each page less often
-BUDGET = 0.005  # seconds of statements in one transaction, during which the loop does nothing else
+BUDGET = 0.010  # seconds of statements in one transaction, during which the loop does nothing else
 CACHE = 8 * 1024  # KiB of pages kept in memory
 
 FATAL = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}

@@ -1,0 +1,62 @@
+"""What is allowed and still looks like a mistake: sentences for the operator, not errors."""
+
+from collections.abc import Iterable, Mapping
+
+from gateway.catalogue import MEANINGS
+from gateway.config.reader import Place, suggestion
+from gateway.config.settings import SourceSettings, SubscriptionSettings
+from gateway.egress.rules import Rules, parse_target
+from gateway.errors import ForbiddenAddress
+from gateway.matching import wants_type
+from gateway.providers.registry import provider_names
+
+GROUPS = ("order.*", "gateway.*")
+
+
+def warnings_of(
+    sources: Mapping[str, SourceSettings],
+    subscriptions: Mapping[str, SubscriptionSettings],
+    rules: Rules,
+) -> Iterable[str]:
+    """Each begins with the key's path, as an error does."""
+    for name, subscription in subscriptions.items():
+        place = Place("subscriptions").key(name)
+        yield from _local(subscription.url, place.key("url"), rules)
+        yield from _unknown_types(subscription.types, place.key("types"))
+        yield from _unmet(subscription, place, sources)
+
+
+def _local(url: str, place: Place, rules: Rules) -> Iterable[str]:
+    """`localhost` is a name, and names are judged when they are resolved: too late for `check`."""
+    target = parse_target(url)
+    if target.host != "localhost":
+        return
+    try:
+        rules.check("127.0.0.1", target.port)
+        rules.check("::1", target.port)
+    except ForbiddenAddress as error:
+        yield f"{place.path}: localhost can mean 127.0.0.1 and ::1: {str(error).removesuffix('.')}"
+
+
+def _unknown_types(patterns: Iterable[str], place: Place) -> Iterable[str]:
+    """Types that no event has. What a provider passes on under its own name may be anything."""
+    providers = provider_names()
+    for index, pattern in enumerate(patterns):
+        if pattern == "*" or pattern.partition(".")[0] in providers:
+            continue
+        if not any(wants_type([pattern], known) for known in MEANINGS):
+            near = suggestion(pattern, [*MEANINGS, *GROUPS])
+            yield f'{place.item(index).path}: no event has the type "{pattern}"{near}'
+
+
+def _unmet(
+    subscription: SubscriptionSettings, place: Place, sources: Mapping[str, SourceSettings]
+) -> Iterable[str]:
+    """Filters that no declared source meets."""
+    shops = {source.shop for source in sources.values()}
+    filters = (("sources", subscription.sources, sources), ("shops", subscription.shops, shops))
+    for key, wanted, known in filters:
+        for index, one in enumerate(wanted):
+            if one not in known:
+                path = place.key(key).item(index).path
+                yield f'{path}: no source of this file has "{one}"{suggestion(one, known)}'
