@@ -82,6 +82,7 @@ class Desk:
         rate = self.subscription.rate
         if rate is None:
             return self.subscription.slots
-        self._tokens = min(self._burst, self._tokens + (now - self._refilled) * rate / 1000)
+        passed = max(0, now - self._refilled)  # a clock that was set back takes nothing away
+        self._tokens = min(self._burst, self._tokens + passed * rate / 1000)
         self._refilled = now
         return int(self._tokens)

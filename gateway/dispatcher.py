@@ -10,6 +10,8 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from gateway.desk import Desk
 from gateway.errors import Unavailable
 from gateway.models import Delivery, Event, Failure, Millis, Outcome
@@ -43,6 +45,7 @@ class Dispatcher:
         self._desks: dict[int, Desk] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._outcomes: list[Settlement] = []
+        self._stale = False  # whether the catalog has yet to see what was settled
         self._settling: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._stopping = False
@@ -146,6 +149,8 @@ class Dispatcher:
     def _start(self, delivery: Delivery) -> None:
         desk = self._desks[delivery.subscription]
         desk.start()
+        if self._stopping:
+            return  # nobody would wait for its end: it stays leased, and is due at the next start
         task = asyncio.create_task(self._deliver(desk, delivery))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -207,27 +212,57 @@ class Dispatcher:
 
     async def _settle(self) -> None:
         """Write outcomes until there are none; on a store that fails they are kept and tried again."""
-        while self._outcomes:
-            settlements, self._outcomes = self._outcomes, []
+        while self._outcomes or self._stale:
             try:
-                await self._queue.settle(settlements)
+                if self._outcomes:
+                    await self._record()
+                if self._stale:
+                    await self._changed()
             except Unavailable as error:
-                self._outcomes = settlements + self._outcomes
                 logger.warning("cannot record %d attempts: %s", len(self._outcomes), error)
                 await asyncio.sleep(STORE_PAUSE)
-                continue
-            steps = {settlement.decision.step for settlement in settlements}
-            if steps & {Step.GONE, Step.PAUSE}:
-                await self._changed()
         self._settling = None
+
+    async def _record(self) -> None:
+        settlements, self._outcomes = self._outcomes, []
+        try:
+            await self._queue.settle(settlements)
+        except Unavailable:
+            self._outcomes = settlements + self._outcomes
+            raise
+        except Exception:
+            # One attempt that cannot be written must not end the recording of all others.
+            logger.exception("a bug kept %d attempts from being recorded", len(settlements))
+            self._outcomes = await self._record_each(settlements) + self._outcomes
+        for settlement in settlements:
+            decision = settlement.decision
+            self._stale |= decision.step in {Step.GONE, Step.PAUSE}
+            if decision.hold is not None:  # again: a refresh may have been read before it
+                desk = self._desks[settlement.delivery.subscription]
+                desk.hold_until = max(desk.hold_until, decision.hold)
+
+    async def _record_each(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """One by one, and without its details the one that is at fault; what the store refused."""
+        left = []
+        for settlement in settlements:
+            for attempt in (settlement, _bare(settlement)):
+                try:
+                    await self._queue.settle([attempt])
+                except Unavailable:
+                    left.append(settlement)
+                except Exception:
+                    logger.exception("dl_%d cannot be recorded", settlement.delivery.id)
+                    continue
+                break
+        return left
 
     async def _changed(self) -> None:
         """Let the catalog see new states, and end what reached a subscription that became gone."""
-        with contextlib.suppress(Unavailable):
-            await self._refresh()
-            for number, desk in self._desks.items():
-                if desk.state == "gone":
-                    await self._queue.bury(number, "gone", self._clock())
+        await self._refresh()
+        for number, desk in self._desks.items():
+            if desk.state == "gone":
+                await self._queue.bury(number, "gone", self._clock())
+        self._stale = False
 
     async def stop(self, grace: float) -> None:
         """Start nothing more, give attempts in flight `grace` seconds, record all outcomes."""
@@ -249,6 +284,18 @@ def _when_gone(desk: Desk, decision: Decision) -> Decision:
     if desk.state == "gone" and decision.step in {Step.RETRY, Step.PAUSE}:
         return Decision(step=Step.DEAD, reason="gone")
     return decision
+
+
+def _bare(settlement: Settlement) -> Settlement:
+    """What it comes to, without the texts of others and without events."""
+    outcome, decision = settlement.outcome, settlement.decision
+    return Settlement(
+        delivery=settlement.delivery,
+        outcome=replace(
+            outcome, detail="its details could not be recorded", address=None, head=b""
+        ),
+        decision=replace(decision, reason=str(decision.step)),
+    )
 
 
 def _failed(started: Millis, ended: Millis, failure: Failure, detail: str) -> Outcome:

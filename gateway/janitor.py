@@ -38,6 +38,9 @@ class Janitor:
                 await self.sweep()
             except Unavailable as error:
                 logger.warning("cannot end the wait of unlinked facts: %s", error)
+            except Exception:
+                # Whatever it is, it is tried again: nobody would miss a janitor that has died.
+                logger.exception("the janitor met a bug")
 
     async def sweep(self) -> int:
         """End every wait that is over; the number of facts that wait no longer."""

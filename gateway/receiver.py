@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from gateway.errors import Malformed, NotFound
+from gateway.errors import GatewayError, Malformed, NotFound
 from gateway.events import LATEST
 from gateway.models import Callback, Duration, Entry, Millis, Origin, Reading, Receipt
 from gateway.orders.decide import Orders
@@ -79,7 +79,16 @@ class Receiver:
                 event_type="",
                 malformed=str(error),
             )
-        return await self._outbox.accept(intake, self._orders.decide)
+        try:
+            return await self._outbox.accept(intake, self._orders.decide)
+        except GatewayError:
+            raise
+        except Exception as error:
+            # Never lost, not even where what was decided cannot be written.
+            logger.exception("a bug kept callback %r from being written", intake.event_id)
+            bug = f"a bug of the gateway: {error!r}"
+            intake = msgspec.structs.replace(intake, malformed=bug)
+            return await self._outbox.accept(intake, self._orders.decide)
 
     def _intake(self, source: Source, callback: Callback, reading: Reading) -> Intake:
         origin = Origin(

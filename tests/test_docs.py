@@ -48,6 +48,7 @@ def test_readme_names_every_command() -> None:
 
 @pages()
 def test_configurations_load(page: Path, tmp_path: Path) -> None:
+    (tmp_path / "fulfilment.secret").write_text(ENVIRON["FULFILMENT_SECRET"])
     for block in re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
         (tmp_path / "gateway.toml").write_text(block)
         assert load(tmp_path / "gateway.toml", ENVIRON).sources

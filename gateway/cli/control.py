@@ -43,7 +43,9 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 def replay(settings: Settings, delivery: str) -> str:
     """Send a delivery again; what was done, as a sentence. `NotFound`, `Conflict`, `StartupError`."""
     if _DELIVERY.fullmatch(delivery) is None:
-        raise NotFound(f"there is no delivery {delivery}")
+        raise NotFound(
+            f"there is no delivery {delivery}: an id looks like dl_7, `gateway deliveries` lists them"
+        )
     path = f"/v1/deliveries/{delivery}/replay"
     done = _act(settings, path, lambda gateway: gateway.replay(delivery))
     made, replayed = done.answer["delivery"], done.answer["replays"]

@@ -2,23 +2,22 @@
 
 import asyncio
 import os
-import shlex
-import shutil
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 
+from gateway.cli.installation import command
 from gateway.demo.stage import perform
 
 PIPED_WIDTH = 110  # columns, where there is no terminal to ask
+NARROWEST = 80  # columns; a terminal with fewer breaks the lines, so that nothing is cut off
 
 
 def demo(*, keep: bool) -> int:
     """Play it; the exit code. Raises `StartupError` when the stage cannot be set up."""
-    console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    console = Console(width=_width())
     try:
         missing = asyncio.run(_until_stopped(console, keep=keep))
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -36,13 +35,10 @@ async def _until_stopped(console: Console, *, keep: bool) -> Sequence[str]:
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    return await perform(console, keep=keep, environ=os.environ, command=_command())
+    return await perform(console, keep=keep, environ=os.environ, command=command())
 
 
-def _command() -> str:
-    """How the person called us, so that the next command can be copied as it stands."""
-    called = Path(sys.argv[0])
-    if called.name == "__main__.py":
-        return f"{Path(sys.executable).name} -m gateway"
-    found = shutil.which(called.name)
-    return called.name if found and Path(found) == called else shlex.quote(str(called))
+def _width() -> int:
+    if not sys.stdout.isatty():
+        return PIPED_WIDTH
+    return max(Console().width, NARROWEST)

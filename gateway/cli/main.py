@@ -1,5 +1,6 @@
 """The command line: one border where every error becomes one sentence and an exit code."""
 
+import io
 import os
 import sys
 import traceback
@@ -28,12 +29,22 @@ app = typer.Typer(
 
 Config = Annotated[
     Path | None,
-    typer.Option("--config", "-c", envvar="GATEWAY_CONFIG", help="The configuration file (TOML)."),
+    typer.Option(
+        "--config",
+        "-c",
+        envvar="GATEWAY_CONFIG",
+        help="The configuration file (TOML).",
+        readable=False,  # not checked by typer: what is wrong with it is for us to say
+    ),
 ]
 Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="How many at most.")]
 Json = Annotated[
     bool,
     typer.Option("--json", help="One JSON list; times in milliseconds since 1970 UTC."),
+]
+
+Subscription = Annotated[
+    str, typer.Argument(metavar="NAME", help="As `gateway subscriptions` shows it.")
 ]
 
 subscriptions = typer.Typer()
@@ -49,7 +60,7 @@ def settings_of(config: Path | None) -> Settings:
 
 
 def store_of(config: Path | None) -> Settings:
-    """The settings of the store alone: who only looks needs no secrets."""
+    """The settings of the store alone: to look, and to change its rows, needs no secrets."""
     return load_store(config, os.environ)
 
 
@@ -67,7 +78,7 @@ def serve(
             f"--log-level: expected debug, info, warning or error, got {log_level!r}"
         )
     configure(log_level, json=log_json)
-    raise typer.Exit(run(settings_of(config), say=typer.echo))
+    raise typer.Exit(run(settings_of(config), config=config, say=typer.echo))
 
 
 @app.command()
@@ -85,9 +96,11 @@ def demo(
 @app.command()
 def check(config: Config = None) -> None:
     """Validate a configuration and show what it comes to; secrets stay hidden."""
-    for key, value in describe(settings_of(config)):
+    settings = settings_of(config)
+    for key, value in describe(settings):
         typer.echo(f"{key} = {value}")
-    typer.echo("The configuration is good.", err=True)
+    counted = f"sources: {len(settings.sources)}, subscriptions: {len(settings.subscriptions)}"
+    typer.echo(f"The configuration is good; {counted}.", err=True)
 
 
 @app.command()
@@ -152,7 +165,8 @@ def explain(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="ID", help="Of an order, event, delivery, callback, or a provider's own id."
+            metavar="ID",
+            help="The id of an order, event, delivery or callback, or a provider's own.",
         ),
     ],
     as_json: Json = False,
@@ -172,7 +186,7 @@ def replay(
     """Send a delivery again: at once when it waits, as a new one when it has ended."""
     from gateway.cli import control
 
-    typer.echo(control.replay(settings_of(config), delivery))
+    typer.echo(control.replay(store_of(config), delivery))
 
 
 @subscriptions.callback(invoke_without_command=True)
@@ -188,19 +202,19 @@ def subscriptions_list(
 
 
 @subscriptions.command()
-def resume(name: str, config: Config = None) -> None:
+def resume(name: Subscription, config: Config = None) -> None:
     """Make a paused or gone subscription active again."""
     from gateway.cli import control
 
-    typer.echo(control.resume(settings_of(config), name))
+    typer.echo(control.resume(store_of(config), name))
 
 
 @subscriptions.command()
-def pause(name: str, config: Config = None) -> None:
+def pause(name: Subscription, config: Config = None) -> None:
     """Keep a subscription's deliveries until it is resumed."""
     from gateway.cli import control
 
-    typer.echo(control.pause(settings_of(config), name))
+    typer.echo(control.pause(store_of(config), name))
 
 
 @app.command()
@@ -219,6 +233,9 @@ def version() -> None:
 
 def main() -> None:
     """Run a command; errors end it with one sentence: 2 for a wrong start, 1 for the rest."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Paths and names of others are printed, whatever encoding the terminal has.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except (ConfigError, StartupError) as error:

@@ -5,16 +5,19 @@ import contextlib
 import gc
 import logging
 import resource
+import shlex
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import uvloop
 
-from gateway.config.settings import Settings
+from gateway.cli.installation import command, documentation
+from gateway.config.settings import Settings, SubscriptionSettings
+from gateway.egress.rules import parse_target
 from gateway.models import Duration
 from gateway.runtime import Gateway, build
 from gateway.stores.registry import database_path
@@ -26,13 +29,14 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 OPEN_FILES = 65_536
 GARBAGE = 20_000  # new containers between two collections
 LAST_REQUESTS = Duration(5_000)  # for requests that are under way when the gateway stops
-NO_SOURCES = (
-    "No sources yet. Write one into gateway.toml, then run `gateway serve --config gateway.toml`:",
-    "    [sources.stripe-live]",
-    '    provider = "stripe"',
-    '    secrets = ["${STRIPE_WEBHOOK_SECRET}"]',
-    "Or see it work first: `gateway demo`",
-)
+SOURCE = """\
+    [sources.stripe-live]
+    provider = "stripe"
+    secrets = ["${STRIPE_WEBHOOK_SECRET}"]"""
+SUBSCRIPTION = """\
+    [subscriptions.fulfilment]
+    url = "https://example.com/hooks"
+    secrets = ["${FULFILMENT_SECRET}"]"""
 
 logger = logging.getLogger("gateway")
 
@@ -43,13 +47,16 @@ def socket_path(settings: Settings) -> Path:
     return database.with_name(database.name + ".sock")
 
 
-def serve(settings: Settings, *, say: Callable[[str], None]) -> int:
-    """Run until SIGTERM or SIGINT; the exit code. Raises `StartupError` in one sentence."""
+def serve(settings: Settings, *, config: Path | None, say: Callable[[str], None]) -> int:
+    """Run until SIGTERM or SIGINT; the exit code. Raises `StartupError` in one sentence.
+
+    `config` is the file that the settings came from, for the first words alone.
+    """
     failure: list[str] = []
     process = Process(settings, failure)
     with ExitStack() as undo:
         process.open(undo)
-        say(process.greeting())
+        say("\n".join(process.greeting(config)))
         uvloop.run(process.run())
     if failure:
         sys.stderr.write(f"gateway: {failure[0]}\n")
@@ -79,21 +86,18 @@ class Process:
         self._sockets["control"] = undo.enter_context(bind_unix(path))
         undo.callback(path.unlink, missing_ok=True)
 
-    def greeting(self) -> str:
+    def greeting(self, config: Path | None) -> Iterator[str]:
         """What a person wants to know first."""
         settings, public = self._settings, self._url("server")
-        lines = [
-            f"Listening on {public}; callbacks go to {public}/hooks/SOURCE",
-            f"Admin on {self._url('admin')}; {self._url('admin')}/readyz says when all is well",
-            f"Database {database_path(settings.store.url).resolve()}",
-        ]
-        lines += [f"Source {name}: POST {public}/hooks/{name}" for name in settings.sources]
-        if not settings.sources:
-            lines += NO_SOURCES
-        elif not settings.subscriptions:
-            lines.append("No subscriptions yet: events are stored, and go nowhere.")
-        lines.append("Documentation: README.md and docs/; every key: config.example.toml")
-        return "\n".join(lines)
+        yield f"Listening on {public}; callbacks go to {public}/hooks/SOURCE"
+        yield f"Admin on {self._url('admin')}; {self._url('admin')}/readyz says when all is well"
+        yield f"Database {database_path(settings.store.url).resolve()}"
+        for name, source in settings.sources.items():
+            yield f"Source {name}: {f'POST {public}/hooks/{name}' if source.enabled else 'disabled'}"
+        for name, wanted in settings.subscriptions.items():
+            yield f"Subscription {name}: {_told(wanted) if wanted.enabled else 'disabled'}"
+        yield from _next_steps(settings, config)
+        yield documentation()
 
     def _url(self, name: str) -> str:
         host, port = self._sockets[name].getsockname()[:2]
@@ -142,6 +146,28 @@ class Process:
     def _fatal(self, sentence: str) -> None:
         self._failure.append(sentence)
         self._stopping.set()
+
+
+def _told(wanted: SubscriptionSettings) -> str:
+    """Which events go where and how; the URL's path may be a secret."""
+    to = parse_target(wanted.url).origin
+    return f"{', '.join(wanted.types)} to {to} (profile {wanted.profile}, mode {wanted.mode})"
+
+
+def _next_steps(settings: Settings, config: Path | None) -> Iterator[str]:
+    """How to add what is missing, as lines that can be copied."""
+    file = shlex.quote(str(config or "gateway.toml"))
+    if not settings.sources:
+        yield f"No sources yet: nothing can be received. Write one into {file}, as in"
+        yield SOURCE
+    if not settings.subscriptions:
+        yield f"No subscriptions yet: nothing is delivered. Write one into {file}, as in"
+        yield SUBSCRIPTION
+        yield f"`{command()} secret` makes its secret."
+    if not (settings.sources and settings.subscriptions):
+        yield f"Export the secrets, then run `{command()} serve --config {file}`."
+    if config is None:
+        yield f"Or see it work first: `{command()} demo`"
 
 
 def _settle_down() -> None:

@@ -5,7 +5,8 @@ characters, and no markup of theirs is read.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from io import StringIO
 
@@ -26,6 +27,7 @@ from gateway.stores.base import (
     UnlinkedRow,
 )
 
+DUMB = {"dumb", "unknown"}  # values of TERM
 GAP = 2  # blanks between two columns
 NARROWEST = 14  # to how few places a column of words may be folded on a terminal
 HEAD = 80  # characters of an answer that a table shows; --json has all that was kept
@@ -101,6 +103,7 @@ def drawn(view: View, *, width: int | None) -> str:
     places = _places(view, width)
     if places is None:
         return "\n".join(filter(None, [clean(view.title), *_blocks(view)]))
+    coloured = width is not None and os.environ.get("TERM") not in DUMB
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for column, wide in zip(view.columns, places, strict=True):
         table.add_column(column.title, width=wide, overflow="fold")
@@ -109,8 +112,8 @@ def drawn(view: View, *, width: int | None) -> str:
     console = Console(
         file=StringIO(),
         width=sum(places) + GAP * len(places),
-        force_terminal=width is not None,
-        color_system="standard" if width is not None else None,
+        force_terminal=coloured,
+        color_system="standard" if coloured else None,
         legacy_windows=False,
     )
     with console.capture() as captured:
@@ -173,11 +176,10 @@ def events_view(events: Sequence[EventRow]) -> View:
     )
 
 
-def deliveries_view(deliveries: Sequence[DeliveryRow], title: str = "") -> View:
+def deliveries_view(deliveries: Sequence[DeliveryRow]) -> View:
     """Deliveries with their last attempt."""
     columns = ("delivery", "subscription", "event", "type", "order", "state", "attempts", "last")
     return View(
-        title=title,
         columns=[
             *(Column(title) for title in (*columns, "due", "ended")),
             Column("reason", whole=False),
@@ -186,8 +188,7 @@ def deliveries_view(deliveries: Sequence[DeliveryRow], title: str = "") -> View:
             (
                 *(row.id, row.subscription, row.event_id, row.type, row.order or "", row.state),
                 *(str(row.attempts), _answer(row.last_status, row.last_failure)),
-                local(row.due) if row.finished_at is None else "",
-                local(row.finished_at) if row.finished_at is not None else "",
+                *_times(row),
                 row.reason or "",
             )
             for row in deliveries
@@ -245,16 +246,30 @@ def subscriptions_view(rows: Sequence[SubscriptionRow]) -> View:
 
 
 def story_views(story: Story) -> list[View]:
-    """The tables of a story, each oldest first; what did not happen has none."""
+    """The tables of a story, each oldest first; what did not happen has no table and no column.
+
+    Only the table of events has their ids; the others call them `order.paid #2`.
+    """
+    names = {event.id: f"{event.type} #{event.seq}" for event in story.events if event.seq}
     views = [
         _callbacks_view(story.callbacks),
-        _facts_view(story.callbacks),
-        msgspec.structs.replace(events_view(story.events), title="Events"),
-        _routing_view(story),
-        deliveries_view(story.deliveries, "Deliveries"),
+        _facts_view(story.callbacks, names),
+        _events_view(story.events),
+        _routing_view(story, names),
+        _deliveries_view(story.deliveries, names),
         _attempts_view(story),
     ]
-    return [view for view in views if view.rows]
+    return [_filled(view) for view in views if view.rows]
+
+
+def _filled(view: View) -> View:
+    """The view without the columns in which nothing stands."""
+    kept = [index for index in range(len(view.columns)) if any(row[index] for row in view.rows)]
+    return View(
+        title=view.title,
+        columns=[view.columns[index] for index in kept],
+        rows=[[row[index] for index in kept] for row in view.rows],
+    )
 
 
 def newest(story: Story) -> str:
@@ -301,15 +316,18 @@ def _callbacks_view(callbacks: Sequence[CallbackRow]) -> View:
     )
 
 
-def _facts_view(callbacks: Sequence[CallbackRow]) -> View:
-    columns = ("callback", "track", "state", "verdict", "events")
+def _facts_view(callbacks: Sequence[CallbackRow], names: Mapping[str, str]) -> View:
+    columns = ("callback", "track", "state", "verdict")
     return View(
         title="Facts",
-        columns=[*(Column(title) for title in columns), Column("reason", whole=False)],
+        columns=[
+            *(Column(title) for title in columns),
+            *(Column(title, whole=False) for title in ("events", "reason")),
+        ],
         rows=[
             (
-                *(row.id, note.track, note.state, note.verdict, " ".join(note.events)),
-                note.reason,
+                *(row.id, note.track, note.state, note.verdict),
+                *(", ".join(names.get(one, one) for one in note.events), note.reason),
             )
             for row in callbacks
             for note in row.notes
@@ -317,17 +335,33 @@ def _facts_view(callbacks: Sequence[CallbackRow]) -> View:
     )
 
 
-def _routing_view(story: Story) -> View:
+def _events_view(events: Sequence[EventRow]) -> View:
+    """Events of one order; whom they were for has a table of its own."""
+    columns = ("event", "type", "no.", "happened", "source", "callback")
+    return View(
+        title="Events",
+        columns=[Column(title) for title in columns],
+        rows=[
+            (
+                *(event.id, event.type, _maybe(event.seq), local(event.time)),
+                *(event.source, event.callback or ""),
+            )
+            for event in events
+        ],
+    )
+
+
+def _routing_view(story: Story, names: Mapping[str, str]) -> View:
     made: dict[tuple[str, str], list[str]] = {}
     for row in story.deliveries:
         made.setdefault((row.event_id, row.subscription), []).append(row.id)
-    columns = ("event", "type", "subscription", "verdict", "delivery")
+    columns = ("event", "subscription", "verdict", "delivery")
     return View(
         title="Subscriptions",
         columns=[*(Column(title) for title in columns), Column("reason", whole=False)],
         rows=[
             (
-                *(event.id, event.type, routing.subscription),
+                *(names.get(event.id, event.id), routing.subscription),
                 "matched" if routing.matched else "not matched",
                 " ".join(made.get((event.id, routing.subscription), ())),
                 "" if routing.matched else routing.reason,
@@ -336,6 +370,30 @@ def _routing_view(story: Story) -> View:
             for routing in event.routing
         ],
     )
+
+
+def _deliveries_view(deliveries: Sequence[DeliveryRow], names: Mapping[str, str]) -> View:
+    """Deliveries of one order; why the last attempt failed stands in the table of attempts."""
+    columns = ("delivery", "subscription", "event", "state", "attempts", "due", "ended")
+    return View(
+        title="Deliveries",
+        columns=[*(Column(title) for title in columns), Column("reason", whole=False)],
+        rows=[
+            (
+                *(row.id, row.subscription, names.get(row.event_id, row.event_id), row.state),
+                *(str(row.attempts), *_times(row)),
+                (row.reason or "") if row.finished_at is not None else "",
+            )
+            for row in deliveries
+        ],
+    )
+
+
+def _times(row: DeliveryRow) -> tuple[str, str]:
+    """When a delivery is due, or when it ended."""
+    if row.finished_at is None:
+        return local(row.due), ""
+    return "", local(row.finished_at)
 
 
 def _attempts_view(story: Story) -> View:

@@ -57,7 +57,7 @@ def load(
 
 
 def load_store(path: Path | None, environ: Mapping[str, str]) -> Settings:
-    """The settings of the store alone, for commands that only look: they need no secrets.
+    """The settings of the store alone, for commands that need no more, and no secrets.
 
     Everything else has its default. Raises `ConfigError` for the first thing that is wrong there.
     """

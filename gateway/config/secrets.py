@@ -55,14 +55,20 @@ class Vault:
         text = PLACEHOLDER.sub(lambda found: self._value(found, place), written)
         if not text.strip():
             raise place.error("the secret is empty")
-        if self._open_file is not None and text == written and place.variable is None:
-            where = f"everybody on this machine can read it in {self._open_file}"
-            self.warnings.append(f"{place.path}: {where}; chmod 600, or write ${{NAME}}")
+        if text == written and place.variable is None:
+            self._warn_of_open_file()
         try:
             return Secret(parse(text))
         except ValueError as error:
             sentence = f"{error}: {origin}"
         raise place.error(sentence)
+
+    def _warn_of_open_file(self) -> None:
+        """A secret stands in the configuration itself: say once that others can read it."""
+        if self._open_file is not None:
+            sentence = "everybody on this machine can read the secrets in it; chmod 600"
+            self.warnings.append(f"{self._open_file}: {sentence}, or write ${{NAME}}")
+            self._open_file = None
 
     def _value(self, found: re.Match[str], place: Place) -> str:
         name, file = found["name"], found["file"]

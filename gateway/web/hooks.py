@@ -26,6 +26,7 @@ from gateway.web.problems import error_problem, problem
 
 HOOKS = "/hooks/"
 BODIES = 64 << 20  # bytes of bodies under way in all, so that slow senders cannot fill the memory
+SMALL = 16 << 10  # bytes of one body that are taken all the same: most callbacks are smaller
 MAXIMUM_DIGITS = 15  # of a Content-Length: more is no length
 
 logger = logging.getLogger("gateway.hooks")
@@ -94,7 +95,7 @@ class Hooks:
                 self._under_way += len(chunk)
                 if held > self._limit:
                     raise TooLarge(f"the body is over {self._limit} bytes")
-                if self._under_way > BODIES:
+                if self._under_way > BODIES and held > SMALL:
                     raise Unavailable("too many large callbacks at once", retry_after=2)
                 chunks.append(chunk)
                 if not message.get("more_body", False):

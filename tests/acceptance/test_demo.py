@@ -85,9 +85,10 @@ def test_demo_shows_each_order_once_and_in_order(shown: str) -> None:
 
 
 def test_kept_folder_can_be_looked_at(tmp_path: Path) -> None:
+    """Also where the terminal has no arrows."""
     done = subprocess.run(
         (*COMMAND, "--keep"),
-        env=environment(tmp_path),
+        env={**environment(tmp_path), "PYTHONIOENCODING": "ascii:strict"},
         capture_output=True,
         text=True,
         timeout=TIME,

@@ -529,6 +529,16 @@ def test_without_a_gateway_the_store_is_changed_directly(shop: Shop, tmp_path: P
     connection.close()
 
 
+def test_to_change_something_no_secrets_are_needed(shop: Shop, tmp_path: Path) -> None:
+    """They are in the environment of the gateway, not of every shell."""
+    config = shop.configured(tmp_path, shop.gateway.database)
+    config.write_text(config.read_text("utf-8").replace(f'"{SECRET}"', '"${NOT_HERE}"'), "utf-8")
+    assert "NOT_HERE is not set" in shop.run("check", config=config).sentence(2)
+    said = shop.run("replay", "--delivery", "dl_999", config=config)
+    assert said.sentence(1) == "there is no delivery dl_999"
+    assert shop.run("subscriptions", "resume", "good", config=config).code == 0
+
+
 def test_an_owner_without_a_socket_is_not_overlooked(shop: Shop, tmp_path: Path) -> None:
     config = shop.copied(tmp_path)
     with (tmp_path / "copy.db.lock").open("w") as lock:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.load import load
+from gateway.signing import generate_secret
 from gateway.stores.migrate import APPLICATION_ID
 from tests.acceptance.harness import Gateway, free_port
 
@@ -117,6 +120,66 @@ def test_starts_without_configuration_and_stops_on_signal(
     assert "Documentation: " in output
 
 
+def first_words(folder: Path, *arguments: str, **extra: str) -> str:
+    """What `gateway serve` prints before it is stopped."""
+    environ = environment(folder, **extra)
+    with subprocess.Popen(
+        (*GATEWAY, "serve", *arguments),
+        cwd=folder,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("Documentation: "):
+                break
+        while process.poll() is None and not answers(environ["GATEWAY_ADMIN__PORT"], "/readyz"):
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+    return "".join(lines)
+
+
+def test_first_words_without_configuration_lead_to_one_that_works(tmp_path: Path) -> None:
+    said = first_words(tmp_path)
+    tables = "\n".join(line for line in said.splitlines() if line.startswith("    "))
+    (tmp_path / "gateway.toml").write_text(tables)
+    settings = load(
+        tmp_path / "gateway.toml",
+        {"STRIPE_WEBHOOK_SECRET": "x", "FULFILMENT_SECRET": generate_secret()},
+    )
+    assert (len(settings.sources), len(settings.subscriptions)) == (1, 1)
+    assert "run `" in said
+    assert f"{Path(sys.executable).name} -m gateway serve --config gateway.toml`" in said
+    named = re.findall(r"/\S+\.(?:md|toml)", said.partition("Documentation: ")[2])
+    assert [Path(one).name for one in named] == ["README.md", "config.example.toml"]
+    assert all(Path(one).is_file() for one in named)
+
+
+def test_first_words_tell_what_is_configured_but_no_path_of_a_url(tmp_path: Path) -> None:
+    off = GOOD.replace("shop]", "old]") + "enabled = false\n"
+    wanted = f"""[subscriptions.in]
+url = "https://example.com/webhook/token"
+secrets = ["{generate_secret()}"]
+"""
+    (tmp_path / "shop.toml").write_text(GOOD + off)
+    said = first_words(tmp_path, "-c", "shop.toml", SHOP_SECRET="x")
+    assert re.search(r"^Source shop: POST http://127.0.0.1:\d+/hooks/shop$", said, re.MULTILINE)
+    assert "\nSource old: disabled\n" in said
+    assert "No sources yet" not in said
+    assert "Write one into shop.toml, as in\n    [subscriptions." in said
+    (tmp_path / "shop.toml").write_text(GOOD + wanted)
+    said = first_words(tmp_path, "-c", "shop.toml", SHOP_SECRET="x")
+    told = "Subscription in: order.* to https://example.com:443 (profile n8n, mode json)"
+    assert told in said.splitlines()
+    assert "yet" not in said
+    assert "token" not in said
+
+
 def test_second_gateway_on_one_file_is_refused(running: Gateway, tmp_path: Path) -> None:
     url = f"sqlite:///{running.database}"
     sentence = refusal(["serve"], tmp_path, GATEWAY_STORE__URL=url)
@@ -203,7 +266,8 @@ def test_check_shows_a_good_configuration_without_its_secrets(tmp_path: Path) ->
     (tmp_path / "gateway.toml").write_text(GOOD)
     environ = environment(tmp_path, SHOP_SECRET="hunter22", GATEWAY_CONFIG="gateway.toml")
     done = run(["check"], tmp_path, environ)
-    assert (done.returncode, done.stderr) == (0, "The configuration is good.\n")
+    counted = "sources: 1, subscriptions: 0"
+    assert (done.returncode, done.stderr) == (0, f"The configuration is good; {counted}.\n")
     assert f"server.port = {environ['GATEWAY_SERVER__PORT']}\n" in done.stdout
     assert 'sources.shop.provider = "printstudio"\n' in done.stdout
     assert "hunter22" not in done.stdout
@@ -229,6 +293,16 @@ def test_serve_refuses_what_check_refuses(tmp_path: Path) -> None:
     (tmp_path / "gateway.toml").write_text("server.prot = 1")
     said = [refusal([name, "-c", "gateway.toml"], tmp_path) for name in ("check", "serve")]
     assert said[0] == said[1]
+
+
+def test_unreadable_configuration_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(GOOD)
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user may read every file")
+    said = refusal(["check", "--config", str(path)], tmp_path)
+    assert said == f"{path}: cannot read the configuration: Permission denied"
 
 
 def test_missing_configuration_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from gateway.dispatcher import Dispatcher
 from gateway.errors import StartupError, Unavailable
-from gateway.models import Duration, Millis, Subscription
+from gateway.models import Millis, Subscription
 from gateway.stores.base import Status
 from gateway.stores.registry import Store, make_store
 from gateway.stores.sqlite.writer import Batch
@@ -296,7 +295,7 @@ def test_an_event_is_no_many_times_its_callback(tmp_path: Path) -> None:
 
     async def story() -> None:
         async with consuming() as consumer, running(tmp_path, consumer) as world:
-            many: list[dict[str, Any]] = [{}] * 300_000
+            many: list[dict[str, Any]] = [{}] * 200_000
             answer = await world.shop(shop_event(1, lineItems=many))
             assert answer.json()["verdict"] == "event"
             lines = [{"id": str(number), "name": "x" * 200} for number in range(1_000)]
@@ -407,7 +406,7 @@ def test_a_hold_outlives_a_refresh_that_was_read_before_it(tmp_path: Path) -> No
                 judge(*arguments)
                 dispatcher.update(world.gateway.store.catalog.statuses)  # read before it
 
-            dispatcher._judge = interleaved  # type: ignore[method-assign]
+            dispatcher._judge = interleaved  # type: ignore[method-assign, assignment]
             await world.shop(shop_event(1))
             await world.until(lambda: world.rows("SELECT 1 FROM attempts"))
             await world.shop(shop_event(2, order="ord-2"))

@@ -22,10 +22,12 @@ from gateway.errors import ConfigError
 from gateway.models import Duration, Size
 from tests.unit.config_stub import (
     CANARY,
+    ENV,
     SOURCE,
     SUBSCRIPTION,
     WHSEC,
     StubOptions,
+    find,
     read,
     subscription,
 )
@@ -191,17 +193,20 @@ def test_secret_files(tmp_path: Path) -> None:
         (0o644, "literal", {}, True),
         (0o640, "literal", {}, False),
         (0o644, "${S}", {}, False),
-        (0o644, "literal", {"GATEWAY_SOURCES__SHOP__SECRETS": "other"}, False),
+        (0o644, "literal", {"SHOP": "other", "B": "other"}, False),
     ],
 )
 def test_a_secret_that_everybody_can_read_in_the_configuration_is_warned_about(
     tmp_path: Path, mode: int, secret: str, variable: dict[str, str], warned: bool
 ) -> None:
     path = tmp_path / "gateway.toml"
-    path.write_text(SOURCE.replace("${S}", secret))
+    path.write_text(
+        "".join(SOURCE.replace("shop", n).replace("${S}", secret) for n in ("shop", "b"))
+    )
     path.chmod(mode)
-    warnings = load(path, ENV | variable, providers=find).warnings
-    said = f"sources.shop.secrets[0]: everybody on this machine can read it in {path}"
+    given = {f"GATEWAY_SOURCES__{name}__SECRETS": text for name, text in variable.items()}
+    warnings = load(path, ENV | given, providers=find).warnings
+    said = f"{path}: everybody on this machine can read the secrets in it"
     assert [one.partition(";")[0] for one in warnings] == [said] * warned
 
 

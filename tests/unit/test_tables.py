@@ -263,7 +263,7 @@ def test_quarantine_shows_the_reason() -> None:
 def test_story_has_every_fact_with_its_verdict() -> None:
     facts = cells("Facts", story())
     assert [(f["track"], f["verdict"], f["events"], f["reason"]) for f in facts] == [
-        ("created", "event", ID, ""),
+        ("created", "event", "order.created #1", ""),
         ("fulfilment", "merged", "", "known"),
     ]
 
@@ -283,6 +283,41 @@ def test_story_has_every_attempt() -> None:
     assert (first["error"], first["body of the answer"]) == ("answered 500", "no")
     assert (second["answer"], second["error"]) == ("200", "")
     assert len(second["body of the answer"]) == HEAD
+
+
+def test_story_names_events_by_type_and_number() -> None:
+    """The id, which is long, stands once; an event of no order has no other name."""
+    views = {view.title: view for view in story_views(story())}
+    told = {title: drawn(view, width=None) for title, view in views.items()}
+    assert [title for title, text in told.items() if ID in text] == ["Events"]
+    assert all("order.created #1" in told[t] for t in ("Facts", "Subscriptions", "Deliveries"))
+    nameless = story(events=[event(seq=None, order=None)])
+    assert cells("Deliveries", nameless)[0]["event"] == ID
+
+
+def test_story_leaves_out_columns_without_text() -> None:
+    titles = [column.title for column in story_views(story())[0].columns]
+    assert "reason" not in titles
+    assert cells("Callbacks", story(callbacks=[callback(reason="known")]))[0]["reason"] == "known"
+
+
+def test_story_says_of_a_delivery_when_it_is_due_or_why_it_ended() -> None:
+    (waiting,) = cells("Deliveries", story())
+    assert (waiting["due"], "ended" in waiting) == (local(Millis(AT + 60_000)), False)
+    dead = delivery(state="dead", finished_at=AT, reason="gone")
+    (ended,) = cells("Deliveries", story(deliveries=[dead]))
+    assert (ended["ended"], ended["reason"], "due" in ended) == (local(AT), "gone", False)
+
+
+def test_a_dumb_terminal_gets_the_same_lines_without_colours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    coloured = drawn(view(("dead", "word " * 20)), width=60)
+    monkeypatch.setenv("TERM", "dumb")
+    plain = drawn(view(("dead", "word " * 20)), width=60)
+    assert plain != coloured
+    assert [line.rstrip() for line in SGR.sub("", coloured).splitlines()] == plain.splitlines()
 
 
 def test_story_leaves_out_tables_without_rows() -> None:

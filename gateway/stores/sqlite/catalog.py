@@ -131,13 +131,19 @@ def _replay(batch: Batch, delivery: int, now: Millis) -> int:
     """A waiting delivery becomes due; of an ended one a new delivery is made: ends are final."""
     execute = batch.connection.execute
     found = execute(
-        "SELECT state, event, subscription FROM deliveries WHERE id = ?", (delivery,)
+        "SELECT d.state, d.event, s.id, s.name, s.enabled, s.state"
+        " FROM deliveries d JOIN subscriptions s ON s.id = d.subscription WHERE d.id = ?",
+        (delivery,),
     ).fetchone()
     if found is None:
         raise NotFound(f"there is no delivery dl_{delivery}")
-    state, event, subscription = found
+    state, event, subscription, name, enabled, condition = found
     if state == 1:
         raise Conflict(f"delivery dl_{delivery} is in flight: wait for its end")
+    if not enabled:
+        raise Conflict(f"subscription {name} is disabled: enable it first")
+    if condition == "gone":
+        raise Conflict(f"subscription {name} is gone: resume it first")
     batch.waiting[subscription] = min(now, batch.waiting.get(subscription, now))
     if state == 0:
         execute("UPDATE deliveries SET due = ? WHERE id = ?", (now, delivery))

@@ -11,7 +11,10 @@ class Owner:
     """Holds the lock; the kernel lets go of it when the process ends, however it ends."""
 
     def __init__(self, database: Path) -> None:
-        self._path = database.with_name(database.name + ".lock")
+        self._database = database
+        # SQLite too follows links: two names of one file are one file.
+        real = database.resolve()
+        self._path = real.with_name(real.name + ".lock")
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
@@ -28,7 +31,7 @@ class Owner:
             holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
             raise StartupError(
-                f"{self._path.with_suffix('')} is in use by another gateway (process {holder or '?'}): "
+                f"{self._database} is in use by another gateway (process {holder or '?'}): "
                 "stop it, or name another file in store.url"
             ) from None
         os.ftruncate(descriptor, 0)

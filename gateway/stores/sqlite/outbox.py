@@ -20,7 +20,7 @@ from gateway.models import (
 )
 from gateway.stores.base import Decide, Intake, WaitOver
 from gateway.stores.sqlite.keys import digest, key
-from gateway.stores.sqlite.writer import Batch, Writer
+from gateway.stores.sqlite.writer import Batch, Writer, of_the_file
 
 Route = Callable[[Event], tuple[bytes, tuple[int, ...]]]
 
@@ -49,10 +49,28 @@ class SqliteOutbox:
 
     async def wait_over(self, decide: WaitOver, now: Millis) -> int:
         """See `gateway.stores.base.Outbox`."""
-        count: int = await self._writer.submit(
-            lambda batch: _Acceptance(batch, self._route()).wait_over(decide, now)
-        )
+        try:
+            count: int = await self._writer.submit(
+                lambda batch: _Acceptance(batch, self._route()).wait_over(decide, now)
+            )
+        except Stuck as stuck:
+            number = stuck.unlinked
+            logger.exception("unlinked fact %d cannot become an order: it waits on", number)
+            await self._writer.submit(
+                lambda batch: batch.connection.execute(
+                    "UPDATE unlinked SET deadline = NULL WHERE id = ?", (number,)
+                ).close()
+            )
+            return 1
         return count
+
+
+class Stuck(Exception):
+    """A bug keeps the wait of one fact from ending; the others shall not wait for it."""
+
+    def __init__(self, unlinked: int) -> None:
+        super().__init__(f"unlinked fact {unlinked}")
+        self.unlinked = unlinked
 
 
 def publish(
@@ -262,7 +280,18 @@ class _Acceptance:
             f" WHERE key IN ({_marks(hashes)}) ORDER BY id",
             tuple(hashes),
         )
-        return [Waiting(id=number, entry=_entry.decode(entry)) for number, entry in rows]
+        return [Waiting(id=number, entry=self._entry(entry)) for number, entry in rows.fetchall()]
+
+    def _entry(self, stored: bytes) -> Entry:
+        """What `_wait` stored; what the provider sent stands in its callback."""
+        entry = _entry.decode(stored)
+        if "original" not in entry.origin.include:
+            return entry
+        (body,) = self._connection.execute(
+            "SELECT body FROM callbacks WHERE id = ?", (entry.origin.callback,)
+        ).fetchone()
+        origin = msgspec.structs.replace(entry.origin, original=msgspec.Raw(body))
+        return msgspec.structs.replace(entry, origin=origin)
 
     def _orders(self, shop: str, names: set[str]) -> dict[str, bytes]:
         hashes = [self._key(shop, name) for name in names]
@@ -316,7 +345,7 @@ class _Acceptance:
     def _wait(self, entry: Entry, shop: str, number: int, now: Millis) -> None:
         self._batch.unlinked = True
         patience = entry.fact.patience
-        origin = msgspec.structs.replace(entry.origin, callback=number)
+        origin = msgspec.structs.replace(entry.origin, callback=number, original=None)
         stored = _pack.encode(Entry(fact=entry.fact, origin=origin))
         row = self._connection.execute(
             "INSERT INTO unlinked (callback, shop, since, deadline, entry) VALUES (?, ?, ?, ?, ?)",
@@ -341,13 +370,24 @@ class _Acceptance:
     def wait_over(self, decide: WaitOver, now: Millis) -> int:
         """Take one fact whose deadline is over, and all that shares its links, as one order."""
         first = self._connection.execute(
-            "SELECT entry, shop FROM unlinked WHERE deadline <= ? ORDER BY deadline LIMIT 1", (now,)
+            "SELECT id, entry, shop FROM unlinked WHERE deadline <= ? ORDER BY deadline LIMIT 1",
+            (now,),
         ).fetchone()
         if first is None:
             return 0
-        entry, shop = _entry.decode(first[0]), first[1]
-        known = self._gather(shop, [entry])
-        decision = decide(known.waiting, msgspec.structs.replace(known, waiting=()))
+        number, stored, shop = first
+        try:
+            return self._end_wait(Waiting(id=number, entry=self._entry(stored)), shop, decide, now)
+        except Exception as error:
+            if of_the_file(error):
+                raise
+            raise Stuck(number) from error
+
+    def _end_wait(self, first: Waiting, shop: str, decide: WaitOver, now: Millis) -> int:
+        known = self._gather(shop, [first.entry])
+        # A fact without links is found by nothing, not even by itself.
+        waiting = known.waiting if first.entry.fact.links else [first]
+        decision = decide(waiting, msgspec.structs.replace(known, waiting=()))
         self._apply(decision, self._save_orders(decision, shop, now), shop, 0, now)
         return len(decision.linked)
 

@@ -34,8 +34,10 @@ class SqliteQueue:
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """See `gateway.stores.base.Queue`."""
+        # One that is gone takes all that waits for it with it, which may be much.
+        gone = any(settlement.decision.step is Step.GONE for settlement in settlements)
         await self._writer.submit(
-            lambda batch: _settle(batch, settlements, self._route()), bounded=False
+            lambda batch: _settle(batch, settlements, self._route()), bounded=False, heavy=gone
         )
 
     async def bury(self, subscription: int, reason: str, now: Millis) -> int:

@@ -33,7 +33,17 @@ LINGER = 0.004  # seconds that it waits: fuller transactions write each page les
 BUDGET = 0.010  # seconds of statements in one transaction, during which the loop does nothing else
 CACHE = 8 * 1024  # KiB of pages kept in memory
 
+PATIENCE = 2_000  # ms that the thread waits for another program which writes in the file
+
 FATAL = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+OF_A_JOB = {
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_RANGE,
+    sqlite3.SQLITE_TOOBIG,
+}
+"""What a statement itself may be wrong in; every other code tells of the disk or the file."""
 
 
 class Batch:
@@ -110,6 +120,8 @@ class Writer:
     def start(self) -> None:
         """Start the thread that commits."""
         self._loop = asyncio.get_running_loop()
+        assert self._connection is not None
+        self._connection.execute("PRAGMA busy_timeout = 0")  # never wait on the loop
         self._thread = threading.Thread(target=self._serve, name="store-commit", daemon=True)
         self._thread.start()
 
@@ -150,12 +162,22 @@ class Writer:
         assert self._connection is not None
         room = self._handover.offer() if self._handover is not None else {}
         batch = Batch(self._connection, room, next(self._claims))
-        if any(job.heavy for job in itertools.islice(self._jobs, BATCH)):
+        heavy = any(job.heavy for job in itertools.islice(self._jobs, BATCH))
+        if heavy or not self._begun():
             jobs = deque(self._jobs.popleft() for _ in range(min(BATCH, len(self._jobs))))
-            self._commits.put(lambda: self._finish(batch, *self._run(batch, jobs, math.inf)))
+            self._commits.put(lambda: self._finish(batch, *self._run_patiently(batch, jobs)))
         else:
             taken, results = self._run(batch, self._jobs, time.perf_counter() + BUDGET)
             self._commits.put(lambda: self._finish(batch, taken, results))
+
+    def _begun(self) -> bool:
+        """Begin on the loop; whatever is in the way is left to the thread, which can wait."""
+        assert self._connection is not None
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error:
+            return False
+        return True
 
     def _run(
         self, batch: Batch, jobs: deque[Job], end: float
@@ -163,6 +185,16 @@ class Writer:
         """Take jobs and run them until there are none, or until `end`; the taken and their results."""
         taken: list[Job] = []
         return taken, self._attempt(lambda: _statements(batch, jobs, taken, end))
+
+    def _run_patiently(
+        self, batch: Batch, jobs: deque[Job]
+    ) -> "tuple[list[Job], list[Any] | BatchFailed]":
+        """On the thread: begin, and run all of these jobs; when it fails, all of them are refused."""
+        begun = self._attempt(lambda: _begin_patiently(batch.connection))
+        if isinstance(begun, BatchFailed):
+            return list(jobs), begun
+        taken, results = self._run(batch, jobs, math.inf)
+        return [*taken, *jobs], results
 
     def _serve(self) -> None:
         """The thread: one batch after another."""
@@ -222,14 +254,25 @@ class Writer:
             else:
                 job.future.set_result(result)
         if self._failed is not None:
+            self._refuse_all(self._failed)
             self._on_fatal(self._failed)
-        if self._jobs:
+        elif self._jobs:
             self._schedule()
+
+    def _refuse_all(self, reason: str) -> None:
+        """Nothing is written any more: what a commit says after a failed fsync is not to be trusted."""
+        while self._jobs:
+            future = self._jobs.popleft().future
+            if not future.done():
+                future.set_exception(Unavailable(reason))
 
     async def close(self) -> None:
         """Write what waits, then close the connection."""
         while self._busy or self._jobs:
-            await self.submit(lambda _: None, bounded=False)
+            try:
+                await self.submit(lambda _: None, bounded=False)
+            except Unavailable:
+                await asyncio.sleep(0.01)  # its senders know; the file is closed all the same
         self._closing = True
         self._commits.put(None)
         if self._thread is not None:
@@ -237,21 +280,20 @@ class Writer:
 
 
 def _statements(batch: Batch, jobs: deque[Job], taken: list[Job], end: float) -> list[Any]:
-    """The results of the jobs that were run.
+    """The results of the jobs that were run in the transaction that has begun.
 
     They run without savepoints, which cost a tenth of the whole; when one fails, all of them are
     undone and run again with one savepoint each, so that the others are as if it had never been.
     """
     execute, results = batch.connection.execute, []
-    execute("BEGIN IMMEDIATE")
     try:
         while jobs and len(taken) < BATCH and (not taken or time.perf_counter() < end):
             taken.append(jobs.popleft())
             results.append(taken[-1].work(batch))
-    except sqlite3.OperationalError:
-        raise  # the disk or the file, not the job
-    except Exception:  # noqa: BLE001 - it is met again below, and then belongs to its job
-        execute("ROLLBACK")
+    except Exception as error:
+        if of_the_file(error):
+            raise
+        execute("ROLLBACK")  # the error is met again below, and then belongs to its job
         batch.reset()
         execute("BEGIN IMMEDIATE")
         return [_isolated(batch, job) for job in taken]
@@ -264,14 +306,31 @@ def _isolated(batch: Batch, job: Job) -> Any:
     execute("SAVEPOINT job")
     try:
         result = job.work(batch)
-    except sqlite3.OperationalError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whoever submitted the job gets it
+    except Exception as error:
+        if of_the_file(error):
+            raise
         execute("ROLLBACK TO job")
         batch.undo(mark)
         result = error
     execute("RELEASE job")
     return result
+
+
+def _begin_patiently(connection: sqlite3.Connection) -> list[Any]:
+    connection.execute(f"PRAGMA busy_timeout = {PATIENCE}")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    finally:
+        connection.execute("PRAGMA busy_timeout = 0")
+    return []
+
+
+def of_the_file(error: Exception) -> bool:
+    """Whether the disk or the file failed, and with it the whole transaction, not one job."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return isinstance(error, sqlite3.OperationalError)
+    return code & 0xFF not in OF_A_JOB
 
 
 def connect(path: Path) -> sqlite3.Connection:
