@@ -302,13 +302,22 @@ def _failed(started: Millis, ended: Millis, failure: Failure, detail: str) -> Ou
     return Outcome(started_at=started, duration=ended - started, failure=failure, detail=detail)
 
 
+LOUD = {Step.DEAD, Step.GONE, Step.PAUSE}
+
+
 def _log(desk: Desk, delivery: Delivery, outcome: Outcome, decision: Decision) -> None:
     """One line an attempt that failed; successes are in the store."""
-    logger.info(
-        "dl_%d %s to %s: %s; %s",
+    then = f"{decision.step}: {decision.reason}"
+    if decision.step is Step.RETRY and decision.due is not None:
+        wait = (decision.due - outcome.started_at) / 1000
+        then = f"the next one is due in {wait:.3g} s"
+    logger.log(
+        logging.WARNING if decision.step in LOUD else logging.INFO,
+        "dl_%d %s to %s, attempt %d: %s; %s",
         delivery.id,
         delivery.event_type,
         desk.subscription.name,
-        outcome.detail,
-        decision.reason or str(decision.step),
+        delivery.number + 1,
+        outcome.detail.rstrip("."),
+        then,
     )

@@ -1,6 +1,7 @@
 """Operational events: what the gateway says about itself, through ordinary subscriptions."""
 
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Raw
@@ -18,7 +19,7 @@ class SubscriptionData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`data` of `gateway.subscription.gone` and `gateway.subscription.paused`."""
 
     subscription: str
-    url: str
+    origin: str
     reason: str
 
 
@@ -47,7 +48,9 @@ class Operations:
 
     def subscription(self, kind: str, subscription: Subscription, reason: str) -> Event:
         """`gateway.subscription.<kind>`: `gone` or `paused`."""
-        data = SubscriptionData(subscription.name, subscription.url, reason)
+        # The origin only: a path or a query may hold the consumer's token.
+        parts = urlsplit(subscription.url)
+        data = SubscriptionData(subscription.name, f"{parts.scheme}://{parts.netloc}", reason)
         return self._event(f"gateway.subscription.{kind}", subscription.name, data)
 
     def exhausted(self, subscription: Subscription, delivery: Delivery, reason: str) -> Event:

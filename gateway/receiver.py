@@ -5,6 +5,7 @@ import logging
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -16,6 +17,9 @@ from gateway.providers.base import Provider
 from gateway.stores.base import Intake, Outbox
 
 logger = logging.getLogger("gateway.receiver")
+_anything: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+
+NESTING_LIMIT = 64  # of what is passed on unread: far below what any consumer's parser stands
 
 TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context 3.2
 
@@ -100,7 +104,7 @@ class Receiver:
             recorded=callback.received_at,
             traceparent=self._traceparent(callback),
             include=source.include,
-            original=msgspec.Raw(callback.body) if "original" in source.include else None,
+            original=_original(callback, reading) if "original" in source.include else None,
         )
         return Intake(
             callback=callback,
@@ -118,6 +122,25 @@ class Receiver:
         given = TRACEPARENT.fullmatch(callback.header(b"traceparent") or b"")
         trace = given[1].decode() if given and given[1] != b"0" * 32 else span[:32]
         return f"00-{trace}-{span[32:]}-01"
+
+
+def _original(callback: Callback, reading: Reading) -> msgspec.Raw:
+    """The body, for the event; `Malformed` when some consumer's parser would not take it.
+
+    A normalizer looks at what it reads: a number of a million digits elsewhere would go out unseen.
+    """
+    try:
+        level: list[Any] = [[_anything.decode(callback.body)]]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        message = f"the original cannot be passed on: {error}"
+        raise Malformed(message, event_id=reading.event_id) from error
+    for _ in range(NESTING_LIMIT + 1):
+        parts = (value.values() if isinstance(value, dict) else value for value in level)
+        level = [below for part in parts for below in part if isinstance(below, dict | list)]
+        if not level:
+            return msgspec.Raw(callback.body)
+    message = f"the original is nested deeper than {NESTING_LIMIT} levels"
+    raise Malformed(message, event_id=reading.event_id)
 
 
 def _read(source: Source, callback: Callback) -> Reading:

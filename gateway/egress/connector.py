@@ -4,6 +4,7 @@ The one place in the gateway where an outgoing connection begins.
 """
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -70,7 +71,7 @@ class Connector:
             try:
                 self._rules.check(address, port)
             except ForbiddenAddress as error:
-                text = str(error) if address == host else f"{host} resolves to it: {error}"
+                text = str(error) if address == host else f"{host} is {address}: {error}"
                 raise AttemptFailed(Failure.FORBIDDEN, text) from None
         return addresses
 
@@ -101,7 +102,9 @@ class Connector:
         try:
             return await _connect(last, port), _shown(last, port)
         except OSError as error:
-            text = f"No connection to {_shown(last, port)}: {error.strerror or error}."
+            # uvloop and asyncio word these errors differently; the system's own words are better.
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            text = f"No connection to {_shown(last, port)}: {reason}."
             raise AttemptFailed(Failure.CONNECT, text, address=_shown(last, port)) from None
 
     async def _start(

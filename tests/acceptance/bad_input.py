@@ -280,12 +280,15 @@ def hostile_bodies() -> Iterator[tuple[str, bytes]]:
         for name, deep in (("arrays", array), ("objects", thing), ("open", b"[" * levels)):
             yield f"{levels} {name}", deep
             yield f"{levels} {name} within", _within(deep)
+            yield f"{levels} {name} beside", _beside(deep)
     yield "900,000 levels", b"[" * 900_000
     yield "900,000 levels within", _within(b"[" * 900_000)
     for text in (*NASTY, "-Infinity", "Infinity", "9" * 10_000, "-0.0", "1e-400", "0e99999"):
         yield f"{text[:30]} ({len(text)}) within", _within(text.encode())
+        yield f"{text[:30]} ({len(text)}) beside", _beside(text.encode())
     for junk in (b"\xff", b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80", b"\0", b"\n", b"\x7f"):
         yield f"{junk!r} within", _within(b'"%b"' % junk)
+        yield f"{junk!r} beside", _beside(b'"%b"' % junk)
     many = b"{" + b",".join(b'"k%d":1' % number for number in range(80_000)) + b"}"
     yield "80,000 keys within", _within(many)
     yield "a key of 1 MB within", _within(b'{"' + b"k" * 1_000_000 + b'":1}')
@@ -295,13 +298,20 @@ def hostile_bodies() -> Iterator[tuple[str, bytes]]:
 
 
 def _within(value: bytes) -> bytes:
-    """An event of either provider that has this value where it is read, skipped, and passed on."""
-    marker = '"\x01"'.encode("unicode_escape").replace(b"\\x01", b"\\u0001")
-    thing = PLAIN | {"event": "job.failed", "id": f"evt-{next(_counter)}", "unread": "\x01"}
+    """An event of either provider that has this value where it is read, and where it is passed on."""
+    thing = PLAIN | {"event": "job.failed", "id": f"evt-{next(_counter)}"}
     thing["data"] = {"object": {"id": "pi_1", "amount": "\x01"}, "jobId": "j", "why": "\x01"}
-    return json.dumps(thing).encode().replace(marker, value)
+    return json.dumps(thing).encode().replace(MARKER, value)
 
 
+def _beside(value: bytes) -> bytes:
+    """An event of either provider that has this value only where nobody reads it."""
+    thing = PLAIN | {"event": "order.created", "id": f"evt-{next(_counter)}", "unread": "\x01"}
+    thing["data"] = PLAIN["data"] | {"orderId": "ord-1", "unread": "\x01"}
+    return renamed(json.dumps(thing).encode().replace(MARKER, value))
+
+
+MARKER = b'"\\u0001"'
 _counter = itertools.count()
 
 

@@ -149,6 +149,7 @@ class Shop:
     def copied(self, folder: Path) -> Path:
         """A configuration whose database is a copy that no gateway serves."""
         copy = folder / "copy.db"
+        copy.touch(0o600)
         with sqlite3.connect(self.gateway.database) as source, sqlite3.connect(copy) as target:
             source.backup(target)
         source.close()

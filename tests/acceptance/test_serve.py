@@ -242,13 +242,13 @@ def test_other_file_is_refused_and_unchanged(tmp_path: Path) -> None:
 def test_database_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     sentence = refusal(["serve"], tmp_path, GATEWAY_STORE__URL="sqlite:///file/gateway.db")
-    assert "Not a directory" in sentence
+    assert "there is no folder" in sentence
     assert "store.url" in sentence
 
 
 def test_database_in_no_folder_is_refused(tmp_path: Path) -> None:
     sentence = refusal(["serve"], tmp_path, GATEWAY_STORE__URL="sqlite:///none/gateway.db")
-    assert "No such file or directory" in sentence
+    assert "there is no folder" in sentence
     assert "store.url" in sentence
 
 

@@ -130,6 +130,7 @@ secrets = ["SECRET"]
                 told = next(seen for seen in consumer.seen if seen.path == "/operator")
                 assert told.event["type"] == "gateway.subscription.gone"
                 assert told.event["data"]["subscription"] == "good"
+                assert told.event["data"]["origin"] == f"http://127.0.0.1:{consumer.port}"
                 await world.shop(shop_event(2, "order.paid"))
                 await world.settled()
                 assert sum(seen.path == "/good" for seen in consumer.seen) == 1

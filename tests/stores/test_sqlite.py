@@ -93,8 +93,19 @@ def test_what_is_no_database_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match=r"name a writable place"):
+    with pytest.raises(StartupError, match=r"there is no folder .*nowhere: make it"):
         opened(tmp_path / "nowhere" / "new.db")
+
+
+def test_a_file_that_others_may_read_is_warned_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "new.db"
+    closed(opened(path))
+    assert caplog.text == ""
+    path.chmod(0o644)
+    closed(opened(path))
+    assert "chmod 600" in caplog.text
 
 
 def test_migrations_are_numbered_without_gaps() -> None:

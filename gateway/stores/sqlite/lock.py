@@ -19,6 +19,11 @@ class Owner:
 
     def acquire(self) -> None:
         """Take the lock; `StartupError` when another process holds it or the folder is not writable."""
+        if not self._path.parent.is_dir():
+            raise StartupError(
+                f"{self._database}: there is no folder {self._path.parent}: make it, "
+                "or name another place in store.url"
+            )
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:

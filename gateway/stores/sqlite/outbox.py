@@ -184,6 +184,9 @@ class _Acceptance:
         else:
             self._update(row, number)
         self._apply(decision, orders, intake.shop, number, intake.callback.received_at)
+        if verdict is Verdict.QUARANTINED:
+            source = intake.callback.source
+            logger.warning("quarantined cb_%d of source %s: %r", number, source, reason)
         events = [event.id for callback, event in decision.events if callback == 0]
         return _receipt(number, verdict, events, duplicate=False)
 

@@ -67,7 +67,7 @@ class SqliteRecords:
         """Open the file `query_only`; `StartupError` when it is not there or not ours."""
         if not self._path.exists():
             raise StartupError(
-                f"{self._path} is not there yet: `gateway serve` makes it, "
+                f"{self._path.absolute()} is not there yet: `gateway serve` makes it, "
                 "or name another file in store.url"
             )
         self._connection = await aiosqlite.connect(self._path, isolation_level=None)

@@ -8,6 +8,7 @@ loop, and only the COMMIT, which waits for the disk, on a thread: see docs/decis
 import asyncio
 import contextlib
 import itertools
+import logging
 import math
 import os
 import sqlite3
@@ -34,6 +35,8 @@ BUDGET = 0.010  # seconds of statements in one transaction, during which the loo
 CACHE = 8 * 1024  # KiB of pages kept in memory
 
 PATIENCE = 2_000  # ms that the thread waits for another program which writes in the file
+
+logger = logging.getLogger("gateway.store")
 
 FATAL = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 OF_A_JOB = {
@@ -358,6 +361,8 @@ def _configure(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA busy_timeout = 2000")
     # Before anything is changed: it may be another program's.
     check_identity(connection.execute(IDENTITY).fetchone(), str(path))
+    if path.stat().st_mode & 0o077:
+        logger.warning("%s is open to others than its owner: chmod 600 it", path)
     connection.execute(f"PRAGMA cache_size = -{CACHE}")
     connection.execute("PRAGMA temp_store = MEMORY")  # savepoints would make files otherwise
     if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
