@@ -75,8 +75,8 @@ class Reader:
 
     def _here(self, text: str) -> str:
         text = text.replace("8080", str(self.port)).replace("5678", str(self.consumer_port))
-        text = text.replace(".venv/bin/gateway", f"{PYTHON} -m gateway")
-        return text.replace(".venv/bin/python", PYTHON)
+        ways = {"gateway": f"{PYTHON} -m gateway", "python": PYTHON}
+        return re.sub(r"\.venv/bin/(gateway|python)\b", lambda found: ways[found[1]], text)
 
     def run(self, script: str) -> str:
         """What a block prints that ends by itself."""

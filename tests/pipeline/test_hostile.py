@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.dispatcher import Dispatcher
+from gateway.errors import Unavailable
 from gateway.models import Millis, Subscription
 from gateway.stores.base import Status
 from gateway.web.hooks import BODIES
@@ -271,6 +272,34 @@ def test_a_hold_outlives_a_refresh_that_was_read_before_it(tmp_path: Path) -> No
             await world.shop(shop_event(2, order="ord-2"))
             await asyncio.sleep(0.3)
             assert len(consumer.seen) == 1
+
+    play(story())
+
+
+def test_a_catalog_that_could_not_be_read_is_read_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise events would go on being kept for a subscription that is gone."""
+    monkeypatch.setattr("gateway.dispatcher.STORE_PAUSE", 0.05)
+
+    async def story() -> None:
+        async with consuming() as consumer, running(tmp_path, consumer) as world:
+            consumer.answer = lambda _: (410, {}, b"")
+            dispatcher, calls = world.gateway.dispatcher, []
+            refresh = dispatcher._refresh
+
+            async def first_in_vain() -> object:
+                calls.append("refresh")
+                if len(calls) == 1:
+                    raise Unavailable("not now")
+                return await refresh()
+
+            dispatcher._refresh = first_in_vain
+            await world.shop(shop_event(1))
+            await world.until(lambda: len(calls) == 2)
+            await world.until(lambda: world.gateway.store.catalog.statuses[0].state == "gone")
+            await world.shop(shop_event(2, order="ord-2"))
+            assert world.rows("SELECT state FROM deliveries") == [(3,)]
 
     play(story())
 
