@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from gateway.cli import tables
+from gateway.cli import stories, tables
 from gateway.config.settings import Settings
 from gateway.errors import StartupError
 from gateway.stores.base import Records, Story
@@ -139,8 +139,8 @@ def _told(story: Story) -> str:
     if story.order is not None and story.order not in story.found_as:
         heading += f", about order {story.order}"
     parts = [tables.clean(heading)]
-    parts += [tables.drawn(view, width=_width()) for view in tables.story_views(story)]
-    parts.append(tables.clean(tables.newest(story)))
+    parts += [tables.drawn(view, width=_width()) for view in stories.story_views(story)]
+    parts.append(tables.clean(stories.newest(story)))
     return "\n\n".join(parts)
 
 

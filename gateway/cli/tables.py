@@ -6,7 +6,7 @@ characters, and no markup of theirs is read.
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from io import StringIO
 
@@ -18,11 +18,9 @@ from rich.text import Text
 
 from gateway.models import Millis
 from gateway.stores.base import (
-    AttemptRow,
     CallbackRow,
     DeliveryRow,
     EventRow,
-    Story,
     SubscriptionRow,
     UnlinkedRow,
 )
@@ -49,10 +47,14 @@ STYLES = {
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A column; `whole` ones hold ids and times, and are never folded."""
+    """A column; `whole` ones hold ids and times, and are never folded.
+
+    Where a terminal has no room for all, the `spare` ones are left out, the lowest first.
+    """
 
     title: str
     whole: bool = True
+    spare: int = 0
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,11 +100,16 @@ def to_json(rows: Sequence[msgspec.Struct]) -> str:
 def drawn(view: View, *, width: int | None) -> str:
     """The view as lines. `width` is that of a terminal; without one nothing is folded or coloured.
 
-    On a terminal that is too narrow for the ids each row becomes a block of lines.
+    A terminal that is too narrow gets fewer columns; one that is too narrow for the ids gets a
+    block of lines a row, with everything in it.
     """
+    whole = view
     places = _places(view, width)
+    while places is None and (fewer := _without_spare(view)) is not None:
+        view = fewer
+        places = _places(view, width)
     if places is None:
-        return "\n".join(filter(None, [clean(view.title), *_blocks(view)]))
+        return "\n".join(filter(None, [clean(whole.title), *_blocks(whole)]))
     coloured = width is not None and os.environ.get("TERM") not in DUMB
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for column, wide in zip(view.columns, places, strict=True):
@@ -161,13 +168,14 @@ def events_view(events: Sequence[EventRow]) -> View:
     """Events, and whom each one was for."""
     return View(
         columns=[
-            *(Column(title) for title in ("event", "type", "no.", "shop", "order")),
-            *(Column(title) for title in ("happened", "recorded", "source", "callback")),
+            *(Column(title) for title in ("event", "type", "no.")),
+            *(Column("shop", spare=1), Column("order"), Column("happened", spare=2)),
+            *(Column("recorded", spare=5), Column("source", spare=4), Column("callback", spare=3)),
             Column("for", whole=False),
         ],
         rows=[
             (
-                *(event.id, event.type, _maybe(event.seq), event.shop, event.order or ""),
+                *(event.id, event.type, maybe(event.seq), event.shop, event.order or ""),
                 *(local(event.time), local(event.recorded), event.source, event.callback or ""),
                 ", ".join(r.subscription for r in event.routing if r.matched) or "nobody",
             )
@@ -178,17 +186,19 @@ def events_view(events: Sequence[EventRow]) -> View:
 
 def deliveries_view(deliveries: Sequence[DeliveryRow]) -> View:
     """Deliveries with their last attempt."""
-    columns = ("delivery", "subscription", "event", "type", "order", "state", "attempts", "last")
     return View(
         columns=[
-            *(Column(title) for title in (*columns, "due", "ended")),
+            *(Column("delivery"), Column("subscription"), Column("event", spare=4)),
+            *(Column("type"), Column("order", spare=3)),
+            *(Column(title) for title in ("state", "attempts", "last")),
+            *(Column("due", spare=2), Column("ended", spare=1)),
             Column("reason", whole=False),
         ],
         rows=[
             (
                 *(row.id, row.subscription, row.event_id, row.type, row.order or "", row.state),
-                *(str(row.attempts), _answer(row.last_status, row.last_failure)),
-                *_times(row),
+                *(str(row.attempts), answer(row.last_status, row.last_failure)),
+                *times(row),
                 row.reason or "",
             )
             for row in deliveries
@@ -245,26 +255,22 @@ def subscriptions_view(rows: Sequence[SubscriptionRow]) -> View:
     )
 
 
-def story_views(story: Story) -> list[View]:
-    """The tables of a story, each oldest first; what did not happen has no table and no column.
-
-    Only the table of events has their ids; the others call them `order.paid #2`.
-    """
-    names = {event.id: f"{event.type} #{event.seq}" for event in story.events if event.seq}
-    views = [
-        _callbacks_view(story.callbacks),
-        _facts_view(story.callbacks, names),
-        _events_view(story.events),
-        _routing_view(story, names),
-        _deliveries_view(story.deliveries, names),
-        _attempts_view(story),
-    ]
-    return [_filled(view) for view in views if view.rows]
-
-
-def _filled(view: View) -> View:
+def filled(view: View) -> View:
     """The view without the columns in which nothing stands."""
-    kept = [index for index in range(len(view.columns)) if any(row[index] for row in view.rows)]
+    columns = range(len(view.columns))
+    return _kept(view, [index for index in columns if any(row[index] for row in view.rows)])
+
+
+def _without_spare(view: View) -> View | None:
+    """The view without the column that is missed least; None when all of them are needed."""
+    spare = {column.spare: index for index, column in enumerate(view.columns) if column.spare}
+    if not spare:
+        return None
+    least = spare[min(spare)]
+    return _kept(view, [index for index in range(len(view.columns)) if index != least])
+
+
+def _kept(view: View, kept: Sequence[int]) -> View:
     return View(
         title=view.title,
         columns=[view.columns[index] for index in kept],
@@ -272,159 +278,18 @@ def _filled(view: View) -> View:
     )
 
 
-def newest(story: Story) -> str:
-    """The last thing that happened, and what is next, as one line."""
-    happened: list[tuple[Millis, int, str]] = []
-    for callback in story.callbacks:
-        said = callback.event_type or "unreadable"
-        what = f"callback {callback.id} from {callback.source}: {said}, {callback.verdict}"
-        happened.append((callback.received_at, 0, what))
-    happened += [(row.recorded, 1, f"event {row.id}: {row.type}") for row in story.events]
-    for delivery in story.deliveries:
-        last = story.attempts.get(delivery.id, ())[-1:]
-        for attempt in last:
-            answer = _answer(attempt.status, attempt.failure)
-            what = f"attempt {attempt.number} of {delivery.id} to {delivery.subscription}: {answer}"
-            happened.append((attempt.started_at, 2, what))
-    if not happened:
-        return "Nothing is kept of it any more."
-    at, _, what = max(happened)
-    return f"Newest: {local(at)} {what}{_open(story)}"
-
-
-def _open(story: Story) -> str:
-    """What is still to come."""
-    waiting = [d for d in story.deliveries if d.state in {"pending", "leased"}]
-    if not waiting:
-        return ""
-    first = min(waiting, key=lambda delivery: delivery.due)
-    return f"; unfinished deliveries: {len(waiting)}, {first.id} is due {local(first.due)}"
-
-
-def _callbacks_view(callbacks: Sequence[CallbackRow]) -> View:
-    columns = ("callback", "received", "source", "provider's id", "type", "bytes", "verdict")
-    return View(
-        title="Callbacks",
-        columns=[*(Column(title) for title in columns), Column("reason", whole=False)],
-        rows=[
-            (
-                *(row.id, local(row.received_at), row.source, row.event_id, row.event_type),
-                *(str(row.size), row.verdict, row.reason),
-            )
-            for row in callbacks
-        ],
-    )
-
-
-def _facts_view(callbacks: Sequence[CallbackRow], names: Mapping[str, str]) -> View:
-    columns = ("callback", "track", "state", "verdict")
-    return View(
-        title="Facts",
-        columns=[
-            *(Column(title) for title in columns),
-            *(Column(title, whole=False) for title in ("events", "reason")),
-        ],
-        rows=[
-            (
-                *(row.id, note.track, note.state, note.verdict),
-                *(", ".join(names.get(one, one) for one in note.events), note.reason),
-            )
-            for row in callbacks
-            for note in row.notes
-        ],
-    )
-
-
-def _events_view(events: Sequence[EventRow]) -> View:
-    """Events of one order; whom they were for has a table of its own."""
-    columns = ("event", "type", "no.", "happened", "source", "callback")
-    return View(
-        title="Events",
-        columns=[Column(title) for title in columns],
-        rows=[
-            (
-                *(event.id, event.type, _maybe(event.seq), local(event.time)),
-                *(event.source, event.callback or ""),
-            )
-            for event in events
-        ],
-    )
-
-
-def _routing_view(story: Story, names: Mapping[str, str]) -> View:
-    made: dict[tuple[str, str], list[str]] = {}
-    for row in story.deliveries:
-        made.setdefault((row.event_id, row.subscription), []).append(row.id)
-    columns = ("event", "subscription", "verdict", "delivery")
-    return View(
-        title="Subscriptions",
-        columns=[*(Column(title) for title in columns), Column("reason", whole=False)],
-        rows=[
-            (
-                *(names.get(event.id, event.id), routing.subscription),
-                "matched" if routing.matched else "not matched",
-                " ".join(made.get((event.id, routing.subscription), ())),
-                "" if routing.matched else routing.reason,
-            )
-            for event in story.events
-            for routing in event.routing
-        ],
-    )
-
-
-def _deliveries_view(deliveries: Sequence[DeliveryRow], names: Mapping[str, str]) -> View:
-    """Deliveries of one order; why the last attempt failed stands in the table of attempts."""
-    columns = ("delivery", "subscription", "event", "state", "attempts", "due", "ended")
-    return View(
-        title="Deliveries",
-        columns=[*(Column(title) for title in columns), Column("reason", whole=False)],
-        rows=[
-            (
-                *(row.id, row.subscription, names.get(row.event_id, row.event_id), row.state),
-                *(str(row.attempts), *_times(row)),
-                (row.reason or "") if row.finished_at is not None else "",
-            )
-            for row in deliveries
-        ],
-    )
-
-
-def _times(row: DeliveryRow) -> tuple[str, str]:
+def times(row: DeliveryRow) -> tuple[str, str]:
     """When a delivery is due, or when it ended."""
     if row.finished_at is None:
         return local(row.due), ""
     return "", local(row.finished_at)
 
 
-def _attempts_view(story: Story) -> View:
-    columns = ("delivery", "no.", "started", "ms", "answer", "address")
-    return View(
-        title="Attempts",
-        columns=[
-            *(Column(title) for title in columns),
-            Column("error", whole=False),
-            Column("body of the answer", whole=False),
-        ],
-        rows=[
-            (delivery, *_attempt(attempt))
-            for delivery, attempts in story.attempts.items()
-            for attempt in attempts
-        ],
-    )
-
-
-def _attempt(row: AttemptRow) -> tuple[str, ...]:
-    return (
-        *(str(row.number), local(row.started_at), f"{row.duration:.1f}"),
-        *(_answer(row.status, row.failure), row.address or ""),
-        *(row.detail if row.failure is not None else "", shortened(row.head)),
-    )
-
-
-def _answer(status: int | None, failure: str | None) -> str:
+def answer(status: int | None, failure: str | None) -> str:
     """A status, or why there was none."""
     return str(status) if status is not None else failure or ""
 
 
-def _maybe(number: int | None) -> str:
+def maybe(number: int | None) -> str:
+    """A number, or nothing."""
     return "" if number is None else str(number)

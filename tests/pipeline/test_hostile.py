@@ -257,21 +257,24 @@ def test_an_attempt_that_cannot_be_recorded_ends_no_other(
 
 def test_a_hold_outlives_a_refresh_that_was_read_before_it(tmp_path: Path) -> None:
     async def story() -> None:
-        async with consuming() as consumer, running(tmp_path, consumer) as world:
+        async with consuming() as consumer:
             consumer.answer = lambda _: (429, {"Retry-After": "3600"}, b"")
-            dispatcher = world.gateway.dispatcher
-            judge = dispatcher._judge
+            text = configuration(consumer.port).replace('["100ms", "100ms", "100ms"]', '["2h"]')
+            async with running(tmp_path, consumer, text) as world:
+                dispatcher = world.gateway.dispatcher
+                judge = dispatcher._judge
 
-            def interleaved(*arguments: Any) -> None:
-                judge(*arguments)
-                dispatcher.update(world.gateway.store.catalog.statuses)  # read before it
+                def interleaved(*arguments: Any) -> None:
+                    judge(*arguments)
+                    dispatcher.update(world.gateway.store.catalog.statuses)  # read before it
 
-            dispatcher._judge = interleaved  # type: ignore[method-assign, assignment]
-            await world.shop(shop_event(1))
-            await world.until(lambda: world.rows("SELECT 1 FROM attempts"))
-            await world.shop(shop_event(2, order="ord-2"))
-            await asyncio.sleep(0.3)
-            assert len(consumer.seen) == 1
+                dispatcher._judge = interleaved  # type: ignore[method-assign, assignment]
+                await world.shop(shop_event(1))
+                await world.until(lambda: world.rows("SELECT 1 FROM attempts"))
+                await world.shop(shop_event(2, order="ord-2"))
+                await asyncio.sleep(0.3)
+                assert world.rows("SELECT state FROM subscriptions") == [("active",)]
+                assert len(consumer.seen) == 1
 
     play(story())
 
@@ -364,11 +367,15 @@ def test_a_stopped_dispatcher_starts_nothing(tmp_path: Path) -> None:
     async def story() -> None:
         async with consuming() as consumer:
             async with running(tmp_path, consumer) as world:
+                desk = world.gateway.dispatcher._desks[1]
+                await world.until(lambda: desk.next_due is None)  # looked for what was left
                 room = world.gateway.dispatcher.offer()
+                assert room
                 world.gateway.store._writer.attach(_Late(world, room))
                 await world.gateway.dispatcher.stop(1)
                 await world.shop(shop_event(1))
                 await asyncio.sleep(0.2)
+                assert world.rows("SELECT state FROM deliveries") == [(1,)]
                 assert consumer.seen == []
             async with running(tmp_path, consumer) as world:
                 await world.delivered(1)

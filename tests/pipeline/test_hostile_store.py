@@ -53,6 +53,9 @@ def test_a_batch_that_cannot_begin_is_refused(tmp_path: Path, heavy: bool) -> No
     async def story() -> None:
         opened = Opened(tmp_path)
         async with opened as store:
+            assert store._writer._connection is not None
+            wait = store._writer._connection.execute("PRAGMA busy_timeout").fetchone()
+            assert wait == (0,), "the loop would wait too"
             with locked(opened.path):
                 turns = 0
                 jobs = [store._writer.submit(nothing, heavy=heavy) for _ in range(300)]

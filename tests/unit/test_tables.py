@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.cli.stories import newest, story_views
 from gateway.cli.tables import (
     GAP,
     HEAD,
@@ -24,10 +25,8 @@ from gateway.cli.tables import (
     drawn,
     events_view,
     local,
-    newest,
     quarantine_view,
     shortened,
-    story_views,
     to_json,
     unlinked_view,
 )
@@ -347,3 +346,17 @@ def test_json_has_the_same_data_in_plain_ascii() -> None:
     assert told["callbacks"][0]["received_at"] == AT
     assert told["events"][0]["routing"][1]["reason"] == "its types do not include it"
     assert json.loads(to_json([])) == []
+
+
+def test_a_narrow_terminal_gets_fewer_columns_before_it_gets_blocks() -> None:
+    view = View(
+        columns=[Column("id"), Column("less", spare=1), Column("more", spare=2)],
+        rows=[("evt_1234567890", "a" * 20, "b" * 20)],
+    )
+    assert SGR.sub("", drawn(view, width=60)).split("\n")[0].split() == ["id", "less", "more"]
+    assert SGR.sub("", drawn(view, width=45)).split("\n")[0].split() == ["id", "more"]
+    assert SGR.sub("", drawn(view, width=20)).split("\n")[0].split() == ["id"]
+    blocks = drawn(view, width=10)
+    assert "a" * 20 in blocks
+    assert "b" * 20 in blocks
+    assert drawn(view, width=None).split("\n")[0].split() == ["id", "less", "more"]

@@ -1,0 +1,178 @@
+"""The story of one order, event, delivery or callback as tables, each oldest first."""
+
+from collections.abc import Mapping, Sequence
+
+from gateway.cli.tables import (
+    Column,
+    View,
+    answer,
+    filled,
+    local,
+    maybe,
+    shortened,
+    times,
+)
+from gateway.models import Millis
+from gateway.stores.base import AttemptRow, CallbackRow, DeliveryRow, EventRow, Story
+
+
+def story_views(story: Story) -> list[View]:
+    """The tables of a story, each oldest first; what did not happen has no table and no column.
+
+    Only the table of events has their ids; the others call them `order.paid #2`.
+    """
+    names = {event.id: f"{event.type} #{event.seq}" for event in story.events if event.seq}
+    views = [
+        _callbacks_view(story.callbacks),
+        _facts_view(story.callbacks, names),
+        _events_view(story.events),
+        _routing_view(story, names),
+        _deliveries_view(story.deliveries, names),
+        _attempts_view(story),
+    ]
+    return [filled(view) for view in views if view.rows]
+
+
+def newest(story: Story) -> str:
+    """The last thing that happened, and what is next, as one line."""
+    happened: list[tuple[Millis, int, str]] = []
+    for callback in story.callbacks:
+        said = callback.event_type or "unreadable"
+        what = f"callback {callback.id} from {callback.source}: {said}, {callback.verdict}"
+        happened.append((callback.received_at, 0, what))
+    happened += [(row.recorded, 1, f"event {row.id}: {row.type}") for row in story.events]
+    for delivery in story.deliveries:
+        last = story.attempts.get(delivery.id, ())[-1:]
+        for attempt in last:
+            said = answer(attempt.status, attempt.failure)
+            what = f"attempt {attempt.number} of {delivery.id} to {delivery.subscription}: {said}"
+            happened.append((attempt.started_at, 2, what))
+    if not happened:
+        return "Nothing is kept of it any more."
+    at, _, what = max(happened)
+    return f"Newest: {local(at)} {what}{_open(story)}"
+
+
+def _open(story: Story) -> str:
+    """What is still to come."""
+    waiting = [d for d in story.deliveries if d.state in {"pending", "leased"}]
+    if not waiting:
+        return ""
+    first = min(waiting, key=lambda delivery: delivery.due)
+    return f"; unfinished deliveries: {len(waiting)}, {first.id} is due {local(first.due)}"
+
+
+def _callbacks_view(callbacks: Sequence[CallbackRow]) -> View:
+    return View(
+        title="Callbacks",
+        columns=[
+            *(Column("callback"), Column("received", spare=4), Column("source", spare=2)),
+            *(Column("provider's id", spare=3), Column("type"), Column("bytes", spare=1)),
+            *(Column("verdict"), Column("reason", whole=False)),
+        ],
+        rows=[
+            (
+                *(row.id, local(row.received_at), row.source, row.event_id, row.event_type),
+                *(str(row.size), row.verdict, row.reason),
+            )
+            for row in callbacks
+        ],
+    )
+
+
+def _facts_view(callbacks: Sequence[CallbackRow], names: Mapping[str, str]) -> View:
+    columns = ("callback", "track", "state", "verdict")
+    return View(
+        title="Facts",
+        columns=[
+            *(Column(title) for title in columns),
+            *(Column(title, whole=False) for title in ("events", "reason")),
+        ],
+        rows=[
+            (
+                *(row.id, note.track, note.state, note.verdict),
+                *(", ".join(names.get(one, one) for one in note.events), note.reason),
+            )
+            for row in callbacks
+            for note in row.notes
+        ],
+    )
+
+
+def _events_view(events: Sequence[EventRow]) -> View:
+    """Events of one order; whom they were for has a table of its own."""
+    columns = ("event", "type", "no.", "happened", "source", "callback")
+    return View(
+        title="Events",
+        columns=[Column(title) for title in columns],
+        rows=[
+            (
+                *(event.id, event.type, maybe(event.seq), local(event.time)),
+                *(event.source, event.callback or ""),
+            )
+            for event in events
+        ],
+    )
+
+
+def _routing_view(story: Story, names: Mapping[str, str]) -> View:
+    made: dict[tuple[str, str], list[str]] = {}
+    for row in story.deliveries:
+        made.setdefault((row.event_id, row.subscription), []).append(row.id)
+    columns = ("event", "subscription", "verdict", "delivery")
+    return View(
+        title="Subscriptions",
+        columns=[*(Column(title) for title in columns), Column("reason", whole=False)],
+        rows=[
+            (
+                *(names.get(event.id, event.id), routing.subscription),
+                "matched" if routing.matched else "not matched",
+                " ".join(made.get((event.id, routing.subscription), ())),
+                "" if routing.matched else routing.reason,
+            )
+            for event in story.events
+            for routing in event.routing
+        ],
+    )
+
+
+def _deliveries_view(deliveries: Sequence[DeliveryRow], names: Mapping[str, str]) -> View:
+    """Deliveries of one order; why the last attempt failed stands in the table of attempts."""
+    columns = ("delivery", "subscription", "event", "state", "attempts", "due", "ended")
+    return View(
+        title="Deliveries",
+        columns=[*(Column(title) for title in columns), Column("reason", whole=False)],
+        rows=[
+            (
+                *(row.id, row.subscription, names.get(row.event_id, row.event_id), row.state),
+                *(str(row.attempts), *times(row)),
+                (row.reason or "") if row.finished_at is not None else "",
+            )
+            for row in deliveries
+        ],
+    )
+
+
+def _attempts_view(story: Story) -> View:
+    columns = ("delivery", "no.", "started", "ms", "answer", "address")
+    return View(
+        title="Attempts",
+        columns=[
+            *(Column(title) for title in columns),
+            Column("error", whole=False),
+            Column("body of the answer", whole=False),
+        ],
+        rows=[
+            (delivery, *_attempt(attempt))
+            for delivery, attempts in story.attempts.items()
+            for attempt in attempts
+        ],
+    )
+
+
+def _attempt(row: AttemptRow) -> tuple[str, ...]:
+    return (
+        *(str(row.number), local(row.started_at), f"{row.duration:.1f}"),
+        *(answer(row.status, row.failure), row.address or ""),
+        *(row.detail if row.failure is not None else "", shortened(row.head)),
+    )
