@@ -1,6 +1,7 @@
 """The only place that builds: from Settings to a Gateway of finished parts."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from gateway.sender import Sender
 from gateway.stores.base import Status
 from gateway.stores.registry import Store, make_store
 
+logger = logging.getLogger("gateway.runtime")
+
 
 def wall_clock() -> Millis:
     """Now, in milliseconds since 1970 UTC."""
@@ -39,6 +42,7 @@ class Gateway:
     janitor: Janitor
     transport: Transport
     subscriptions: Sequence[Subscription]
+    on_fatal: Callable[[str], None]
     running: list["asyncio.Task[None]"] = field(default_factory=list)
 
     async def start(self) -> None:
@@ -47,14 +51,22 @@ class Gateway:
         self.store.catalog.on_change(self.dispatcher.update)
         await self.store.catalog.sync(self.subscriptions)
         self.store.attach(self.dispatcher)
-        self.running.append(asyncio.create_task(self.dispatcher.run()))
-        self.running.append(asyncio.create_task(self.janitor.run()))
+        for name, work in (("dispatcher", self.dispatcher.run()), ("janitor", self.janitor.run())):
+            task = asyncio.create_task(work, name=name)
+            task.add_done_callback(self._ended)
+            self.running.append(task)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """A part that died must not be missed: without it, the process is of no use."""
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("the %s met a bug", task.get_name(), exc_info=task.exception())
+            self.on_fatal(f"the {task.get_name()} met a bug and ended: restart, and report it")
 
     async def stop(self, grace: float) -> None:
         """Let attempts in flight end within `grace` seconds, write everything, close the store."""
         self.janitor.stop()
         await self.dispatcher.stop(grace)
-        await asyncio.gather(*self.running)
+        await asyncio.gather(*self.running, return_exceptions=True)
         await self.transport.close()
         await self.store.close()
 
@@ -102,6 +114,7 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
         janitor=Janitor(store.outbox, orders, clock=clock),
         transport=transport,
         subscriptions=_subscriptions(settings),
+        on_fatal=on_fatal,
     )
 
 

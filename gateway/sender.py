@@ -113,9 +113,9 @@ def retry_after(value: bytes | None, now: float) -> Millis | None:
         return Millis(min(int(text[:12]) * 1000, LONGEST_WAIT))
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)
+        ahead = (date - datetime.fromtimestamp(now, UTC)).total_seconds()
+    except (ValueError, OverflowError):
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    ahead = (date - datetime.fromtimestamp(now, UTC)).total_seconds()
     return Millis(min(max(int(ahead * 1000), 0), LONGEST_WAIT))

@@ -112,6 +112,8 @@ class Process:
         _settle_down()
         servers = self._servers()
         serving = [asyncio.create_task(server.serve()) for server in servers]
+        for task in serving:
+            task.add_done_callback(self._server_ended)
         logger.info("ready")
         await self._stopping.wait()
         for number in SIGNALS:
@@ -142,6 +144,11 @@ class Process:
     def _stop(self) -> None:
         logger.info("stopping")
         self._stopping.set()
+
+    def _server_ended(self, task: "asyncio.Task[None]") -> None:
+        if not self._stopping.is_set():
+            why = task.exception() if not task.cancelled() else None
+            self._fatal(f"a listener ended by itself: {why!r}: restart, and report it")
 
     def _fatal(self, sentence: str) -> None:
         self._failure.append(sentence)

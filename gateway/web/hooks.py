@@ -50,6 +50,7 @@ class Hooks:
 
     def __init__(self, receiver: Receives, *, body_limit: int, clock: Callable[[], Millis]) -> None:
         self._receiver, self._limit, self._clock = receiver, body_limit, clock
+        self._room = max(BODIES, 4 * body_limit)
         self._under_way = 0
         self._throttle = Throttle(time.monotonic)
 
@@ -95,7 +96,7 @@ class Hooks:
                 self._under_way += len(chunk)
                 if held > self._limit:
                     raise TooLarge(f"the body is over {self._limit} bytes")
-                if self._under_way > BODIES and held > SMALL:
+                if self._under_way > self._room and held > SMALL:
                     raise Unavailable("too many large callbacks at once", retry_after=2)
                 chunks.append(chunk)
                 if not message.get("more_body", False):

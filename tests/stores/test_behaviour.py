@@ -265,6 +265,20 @@ def test_gone_buries_what_waits_and_routes_no_more(run: Run) -> None:
     run(story)
 
 
+def test_what_a_gone_subscription_left_in_flight_is_dead_at_the_next_start(run: Run) -> None:
+    async def story(store: Store) -> None:
+        await store.outbox.accept(intake(1), one_event)
+        await store.outbox.accept(intake(2), one_event)
+        first, _ = (await store.queue.claim({1: 2}, NOW)).deliveries
+        await store.queue.settle([settlement(first, Step.GONE, reason="410")])
+        await store.queue.void_leases()
+        async with store.records() as records:
+            rows = await records.deliveries(subscription="a", state=None, limit=9)
+            assert {row.state for row in rows} == {"dead"}
+
+    run(story)
+
+
 def test_pause_keeps_and_resume_goes_on(run: Run) -> None:
     async def story(store: Store) -> None:
         assert (await store.catalog.pause("a", "why")).state == "paused"
@@ -274,6 +288,10 @@ def test_pause_keeps_and_resume_goes_on(run: Run) -> None:
         for act in (store.catalog.resume("nobody"), store.catalog.pause("nobody", "")):
             with pytest.raises(NotFound):
                 await act
+        (delivery,) = (await store.queue.claim({2: 1}, NOW)).deliveries
+        await store.queue.settle([settlement(delivery, Step.GONE, reason="410")])
+        with pytest.raises(Conflict, match="is gone"):
+            await store.catalog.pause("b", "why")
 
     run(story)
 

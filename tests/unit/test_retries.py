@@ -113,6 +113,8 @@ def test_retry_after(status: int, wait: int | None, step: Step, due: int, hold: 
         (b"", None),
         (b"\xb2", None),
         (b"Thu, 99 Jan 2026 14:30:10 GMT", None),
+        (b"Thu, 01 Jan 1970 00:00:00 +99999999999999999999", None),
+        (b"Fri, 31 Dec 9999 23:59:59 -2359", LONGEST_WAIT),
     ],
 )
 def test_the_header_in_seconds_and_as_a_date(value: bytes | None, milliseconds: int | None) -> None:

@@ -119,12 +119,16 @@ def _sync(connection: sqlite3.Connection, declared: Sequence[Subscription]) -> N
 
 
 def _set_state(batch: Batch, name: str, state: str, reason: str | None) -> None:
-    changed = batch.connection.execute(
+    execute = batch.connection.execute
+    found = execute("SELECT state FROM subscriptions WHERE name = ?", (name,)).fetchone()
+    if found is None:
+        raise NotFound(f"there is no subscription {name}")
+    if state == "paused" and found[0] == "gone":
+        raise Conflict(f"subscription {name} is gone: nothing is sent to it until it is resumed")
+    execute(
         "UPDATE subscriptions SET state = ?, reason = ?, hold_until = NULL WHERE name = ?",
         (state, reason, name),
-    ).rowcount
-    if not changed:
-        raise NotFound(f"there is no subscription {name}")
+    )
 
 
 def _replay(batch: Batch, delivery: int, now: Millis) -> int:

@@ -17,13 +17,7 @@ class SqliteQueue:
 
     async def void_leases(self) -> None:
         """Make all leases due again: on SQLite there is one process, and it has just started."""
-        await self._writer.submit(
-            lambda batch: batch.connection.execute(
-                "UPDATE deliveries SET state = 0, claim = NULL WHERE state < 2 AND state = 1"
-            ).close(),
-            bounded=False,
-            heavy=True,
-        )
+        await self._writer.submit(_void_leases, bounded=False, heavy=True)
 
     async def claim(self, wanted: Mapping[int, int], now: Millis) -> Claimed:
         """See `gateway.stores.base.Queue`."""
@@ -46,6 +40,17 @@ class SqliteQueue:
             lambda batch: _bury(batch, subscription, reason, now), heavy=True
         )
         return count
+
+
+def _void_leases(batch: Batch) -> None:
+    batch.connection.execute(
+        "UPDATE deliveries SET state = 0, claim = NULL WHERE state < 2 AND state = 1"
+    )
+    # What was in flight when its subscription became gone has nowhere to go.
+    batch.connection.execute(
+        "UPDATE deliveries SET state = 3, finished_at = due, reason = 'gone'"
+        " WHERE state < 2 AND subscription IN (SELECT id FROM subscriptions WHERE state = 'gone')"
+    )
 
 
 def _claim(batch: Batch, wanted: Mapping[int, int], now: Millis) -> Claimed:
