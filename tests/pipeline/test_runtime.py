@@ -22,6 +22,7 @@ def test_a_dispatcher_that_dies_ends_the_process(
 
         gateway.store.open()
         await gateway.start()
+        await asyncio.sleep(0.01)
         assert gateway.dispatcher.running
         gateway.dispatcher._claim = broken  # type: ignore[method-assign]
         gateway.dispatcher._wake.set()
