@@ -182,6 +182,18 @@ class OrderData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     original: Raw | UnsetType = UNSET
 
 
+class SupersededData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`data` of `gateway.fact.superseded`: what a source said too late, and why it makes no event."""
+
+    shop: Text
+    order: Text
+    track: Text
+    state: str
+    id: str | None
+    reason: str
+    cause: OrderCause
+
+
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """The structured CloudEvent, in the order in which it is written."""
 

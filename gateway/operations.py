@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Raw
 
-from gateway.events import Writer
+from gateway.events import SupersededData, Writer
 from gateway.models import Delivery, Event, Millis, Subscription
 
 SOURCE = "gateway"
@@ -37,6 +37,7 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "gateway.subscription.gone": SubscriptionData,
     "gateway.subscription.paused": SubscriptionData,
     "gateway.delivery.exhausted": ExhaustedData,
+    "gateway.fact.superseded": SupersededData,  # made where facts are decided upon
 }
 
 

@@ -10,7 +10,7 @@ from decimal import Context, localcontext
 import msgspec
 from msgspec import Raw
 
-from gateway.events import OrderData, OrderSummary, Writer
+from gateway.events import OrderCause, OrderData, OrderSummary, SupersededData, Writer
 from gateway.models import (
     Decision,
     Entry,
@@ -170,7 +170,27 @@ class _Session:
         if applied.emissions and not events:
             applied = Applied(verdict=Verdict.MERGED, reason="this was told before")
         verdict = Verdict.EVENT if events else applied.verdict
+        if verdict is Verdict.SUPERSEDED:
+            self._tell_superseded(entry, order, applied.reason)
         self._note(entry, verdict, applied.reason, tuple(events), order)
+
+    def _tell_superseded(self, entry: Entry, order: str, reason: str) -> None:
+        """An operational event for who asks; it is no event of the order (design 6.2)."""
+        fact, origin = entry.fact, entry.origin
+        cause = OrderCause(origin.provider, origin.event_id, origin.event_type)
+        data = SupersededData(origin.shop, order, fact.track, fact.state, fact.key, reason, cause)
+        event = self.writer.other_event(
+            Raw(msgspec.json.encode(data)),
+            event_type="gateway.fact.superseded",
+            occurrence=(origin.event_id, fact.track, fact.state, fact.key or ""),
+            subject=order,
+            shop=origin.shop,
+            source=origin.source,
+            at=fact.at,
+            recorded=self.recorded,
+            traceparent=origin.traceparent,
+        )
+        self.decision.events.append((origin.callback, event))
 
     def _state(self, shop: str, order: str) -> OrderState:
         state = self.states.get(order)

@@ -122,6 +122,7 @@ class Shop:
         self.seqs: dict[str, int] = {}
         self.waiting: dict[int, Waiting] = {}
         self.events: list[Event] = []
+        self.asides: list[Event] = []  # operational events, which are no order's
         self.notes: dict[int, Sequence[Note]] = {}
         self.verdicts: dict[int, Verdict] = {}
         self.callbacks = 0
@@ -198,6 +199,8 @@ class Shop:
             self.notes[callback or self.callbacks] = notes
             self.verdicts[callback or self.callbacks] = decision.verdicts[callback]
         events = [event for _, event in decision.events]
+        self.asides += [event for event in events if event.type.startswith("gateway.")]
+        events = [event for event in events if not event.type.startswith("gateway.")]
         self.events += events
         return events
 

@@ -3,8 +3,10 @@
 import itertools
 from typing import Any
 
+import jsonschema
 import pytest
 
+from gateway.catalogue import schema_of
 from gateway.models import Event, Fact, Unknown, Verdict
 from gateway.orders.decide import VERDICT_ORDER, verdict_of
 from tests.unit.order_shop import (
@@ -378,3 +380,18 @@ def test_a_payment_told_by_intent_or_charge_is_one_payment(arrival: tuple[int, .
     for number in arrival:
         shop.tell(facts[number])
     assert data(shop.events[-1])["payment"]["refunded"]["value"] == "4.00"
+
+
+def test_a_superseded_fact_is_told_to_who_asks() -> None:
+    shop = Shop()
+    shop.tell(created(0))
+    shop.tell(part(3, "shipped"))
+    assert shop.tell(part(2, "printing")) == []
+    (aside,) = shop.asides
+    assert (aside.type, aside.order, aside.seq) == ("gateway.fact.superseded", None, None)
+    told = body(aside)
+    jsonschema.validate(told["data"], schema_of("gateway.fact.superseded"))
+    assert told["subject"] == ORDER
+    assert told["data"]["state"] == "printing"
+    assert told["data"]["reason"] == "this provider order is shipped by now"
+    assert "orderseq" not in told

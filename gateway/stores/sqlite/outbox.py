@@ -187,7 +187,7 @@ class _Acceptance:
         if verdict is Verdict.QUARANTINED:
             source = intake.callback.source
             logger.warning("quarantined cb_%d of source %s: %r", number, source, reason)
-        events = [event.id for callback, event in decision.events if callback == 0]
+        events = [event for note in notes for event in note.events]
         return _receipt(number, verdict, events, duplicate=False)
 
     def _decide(self, intake: Intake, decide: Decide) -> tuple[Decision, Verdict, str]:
