@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import resources
+from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -415,4 +416,16 @@ def order_schema() -> dict[str, Any]:
 
 def dump_schema(schema: Mapping[str, Any]) -> str:
     """A schema as the text of its file."""
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_dedented(schema), indent=2, ensure_ascii=False) + "\n"
+
+
+def _dedented(part: Any) -> Any:
+    """Descriptions without the indentation of the source: Python 3.13 takes it out by itself."""
+    if isinstance(part, Mapping):
+        return {
+            key: cleandoc(value)
+            if key == "description" and isinstance(value, str)
+            else _dedented(value)
+            for key, value in part.items()
+        }
+    return [_dedented(one) for one in part] if isinstance(part, list) else part

@@ -45,7 +45,6 @@ FULFILMENT_TYPES = {
 
 PAYMENT_RANKS = {"failed": 0, "paid": 1}
 REFUND_RANKS = {"pending": 0, "succeeded": 1, "failed": 2}
-DISPUTE_STATES = ("open", "closed")
 
 OCCURRENCES = {
     OrderType.CREATED: "none",

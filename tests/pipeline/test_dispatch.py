@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import closing
 from pathlib import Path
 
 from tests.pipeline.world import SECRET, configuration, consuming, running, shop_event
@@ -83,7 +84,7 @@ def test_what_was_leased_by_a_process_that_died_is_due_at_the_next_start(tmp_pat
                 connection = world.gateway.store.path
             import sqlite3
 
-            with sqlite3.connect(connection) as file:
+            with closing(sqlite3.connect(connection, isolation_level=None)) as file:
                 file.execute("UPDATE deliveries SET state = 1, claim = 7")
             async with running(tmp_path, consumer) as world:
                 await world.settled()

@@ -231,6 +231,12 @@ def test_a_name_without_an_address_fails_as_dns(run: Run) -> None:
 # TLS.
 
 
+USAGES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+    *("key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
+
+
 class Authority:
     """A certificate authority, and a server context for 'shop.example' and 127.0.0.1 under it."""
 
@@ -239,6 +245,11 @@ class Authority:
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test authority")])
         own = self._builder(name, name, key.public_key())
         own = own.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        # What RFC 5280 asks of an authority, and Python 3.13 checks.
+        usage = dict.fromkeys(USAGES, False) | {"key_cert_sign": True, "crl_sign": True}
+        own = own.add_extension(x509.KeyUsage(**usage), critical=True)
+        subject_key = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        own = own.add_extension(subject_key, critical=False)
         self.pem = own.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
         leaf_key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shop.example")])
@@ -248,6 +259,8 @@ class Authority:
         leaf = self._builder(subject, name, leaf_key.public_key()).add_extension(
             names, critical=False
         )
+        issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+        leaf = leaf.add_extension(issuer_key, critical=False)
         chain = leaf.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
         secret = leaf_key.private_bytes(
             serialization.Encoding.PEM,

@@ -87,6 +87,9 @@ UNPARSED = [
 ]
 
 
+MAPPED = str(ipaddress.ip_address("::ffff:1.2.3.4"))
+
+
 @pytest.mark.parametrize(("address", "reason"), FORBIDDEN)
 def test_check_refuses_the_address_and_names_the_rule(address: str, reason: str) -> None:
     with pytest.raises(ForbiddenAddress) as caught:
@@ -225,7 +228,8 @@ def test_parse_allow_refuses_with_one_sentence(text: str) -> None:
         ),
         ("http://127.0.0.1:1/", "127.0.0.1", 1, b"/", b"127.0.0.1:1"),
         ("http://[FD00:0::1]:8080/", "fd00::1", 8080, b"/", b"[fd00::1]:8080"),
-        ("https://[::ffff:1.2.3.4]/", "::ffff:102:304", 443, b"/", b"[::ffff:102:304]"),
+        # Python 3.13 writes it with dots, before that with digits only.
+        ("https://[::ffff:1.2.3.4]/", MAPPED, 443, b"/", f"[{MAPPED}]".encode()),
         (
             "https://bücher.example/",
             "xn--bcher-kva.example",

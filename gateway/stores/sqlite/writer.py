@@ -118,7 +118,11 @@ class Writer:
     def open(self) -> None:
         """Open, migrate and check the database; `StartupError`."""
         self._connection = connect(self._path)
-        migrate(self._connection, str(self._path))
+        try:
+            migrate(self._connection, str(self._path))
+        except BaseException:
+            self._connection.close()
+            raise
 
     def start(self) -> None:
         """Start the thread that commits."""
@@ -349,9 +353,16 @@ def connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, cached_statements=512
         )
-        _configure(connection, path)
     except sqlite3.Error as error:
         raise StartupError(_open_error(path, error)) from None
+    try:
+        _configure(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise StartupError(_open_error(path, error)) from None
+    except StartupError:
+        connection.close()
+        raise
     return connection
 
 
