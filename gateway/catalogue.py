@@ -23,6 +23,7 @@ MEANINGS: dict[str, str] = {
     "gateway.subscription.gone": "A subscription's endpoint answered 410; nothing more is sent to it.",
     "gateway.subscription.paused": "A subscription is paused; its deliveries wait.",
     "gateway.delivery.exhausted": "A delivery used up its schedule and became a dead letter.",
+    "gateway.source.failing": "The API of a polled source refuses its token, or fails for long.",
     "gateway.fact.superseded": "A source said something that later facts had overtaken.",
 }
 

@@ -11,6 +11,11 @@ GatewayError
 ├── Malformed(path)        authentic, but it cannot be normalized; quarantined, 202
 ├── NotFound               no such source, delivery, subscription ...; 404
 ├── Conflict               it cannot be done in the present state; 409
+├── AskFailed              a provider's API gave no usable answer: it is asked again later
+│   ├── TokenRefused       it does not take our token: the source asks no more until it is changed
+│   ├── Denied             this order is not ours to read
+│   ├── Missing            it knows no such order
+│   └── Throttled          too many requests
 ├── Unavailable            not now: queue full, store failed; 503 and Retry-After
 └── ForbiddenAddress       the egress rules refuse this address; an outcome of an attempt
 """
@@ -75,6 +80,26 @@ class Unavailable(GatewayError):
     def __init__(self, message: str, *, retry_after: int = 5) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class AskFailed(GatewayError):
+    """A provider's API gave no usable answer; the text says what it did instead."""
+
+
+class TokenRefused(AskFailed):
+    """The API does not take our token, or no longer: asking on would only lock us out."""
+
+
+class Denied(AskFailed):
+    """The token is taken, but this order is not its owner's to read."""
+
+
+class Missing(AskFailed):
+    """The API knows no such order."""
+
+
+class Throttled(AskFailed):
+    """The API has had too many requests; the reply's headers may say until when."""
 
 
 class ForbiddenAddress(GatewayError):

@@ -139,7 +139,8 @@ class OrderChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What this event says that was not known before.
 
     `id` is the payment, refund, dispute or provider order concerned; `what` and `value` are those of
-    an `order.updated`; `amount` is the refund's, the payment's or the dispute's.
+    an `order.updated`; `amount` is the refund's, the payment's or the dispute's. `baseline` marks the
+    first event of an order that was there before the gateway first looked: no `order.created` precedes it.
     """
 
     id: str | None
@@ -151,6 +152,7 @@ class OrderChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     partial: bool
     implied: bool
     additional: bool
+    baseline: bool
     full: bool | None
 
 

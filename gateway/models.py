@@ -130,6 +130,45 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     ignored: str | None = None
 
 
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """One request to a provider's API: `path` is relative to the source's `base_url`."""
+
+    path: str
+    params: tuple[tuple[str, str], ...] = ()
+    method: str = "GET"
+    body: bytes = b""  # JSON, of a request that is not a GET
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole answer to a `Query`; header names are lower case, `at` is when it was asked."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    at: Millis
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """One order of a list; `body` when the entry says all that asking for the order would."""
+
+    number: str
+    body: bytes | None = None
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a provider's list; `cursor` leads to the next one, None after the last."""
+
+    orders: Sequence[Listed]
+    cursor: str | None = None
+
+
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """An order to ask for: its number at the provider, and the shop's name for it when given."""
+
+    number: str
+    order: str | None = None
+
+
 class Callback(msgspec.Struct, frozen=True, kw_only=True):
     """One raw request that a source sent, kept byte for byte; header names are lower case."""
 
@@ -148,6 +187,7 @@ class Verdict(StrEnum):
     """What became of a callback, or of one of its facts."""
 
     EVENT = "event"
+    BASELINE = "baseline"
     MERGED = "merged"
     SUPERSEDED = "superseded"
     UNLINKED = "unlinked"
@@ -191,6 +231,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: str
     include: tuple[str, ...] = ()
     original: msgspec.Raw | None = None
+    baseline: bool = False  # an order that is not known yet is recorded, and nothing is told
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,10 +33,18 @@ class ExhaustedData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str
 
 
+class SourceData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`data` of `gateway.source.failing`."""
+
+    source: str
+    reason: str
+
+
 TYPES: dict[str, type[msgspec.Struct]] = {
     "gateway.subscription.gone": SubscriptionData,
     "gateway.subscription.paused": SubscriptionData,
     "gateway.delivery.exhausted": ExhaustedData,
+    "gateway.source.failing": SourceData,
     "gateway.fact.superseded": SupersededData,  # made where facts are decided upon
 }
 
@@ -60,6 +68,10 @@ class Operations:
             f"dl_{delivery.id}", subscription.name, delivery.event_id, delivery.event_type, reason
         )
         return self._event("gateway.delivery.exhausted", f"dl_{delivery.id}", data)
+
+    def source_failing(self, source: str, reason: str) -> Event:
+        """`gateway.source.failing`: the API of a polled source refuses, or has failed for long."""
+        return self._event("gateway.source.failing", source, SourceData(source, reason))
 
     def _event(self, kind: str, subject: str, data: msgspec.Struct) -> Event:
         now = self._clock()

@@ -5,21 +5,18 @@ import logging
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 
-from gateway.errors import GatewayError, Malformed, NotFound
+from gateway.errors import Conflict, GatewayError, Malformed, NotFound
 from gateway.events import LATEST
 from gateway.models import Callback, Duration, Entry, Millis, Origin, Reading, Receipt
 from gateway.orders.decide import Orders
-from gateway.providers.base import Provider
-from gateway.stores.base import Intake, Outbox
+from gateway.originals import original_of
+from gateway.providers.base import Calling
+from gateway.stores.base import Intake, Outbox, Rehearsal, Watch
 
 logger = logging.getLogger("gateway.receiver")
-_anything: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
-
-NESTING_LIMIT = 64  # of what is passed on unread: far below what any consumer's parser stands
 
 TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context 3.2
 
@@ -28,11 +25,13 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """One configured account of a provider."""
 
     name: str
-    provider: Provider
+    provider: Calling
     secrets: Sequence[bytes]
     shop: str
     tolerance: Duration
     include: tuple[str, ...]
+    rejection_status: int = 401
+    interval: Millis | None = None  # the poller asks for its orders too, so often
 
 
 def _random_bytes(count: int) -> bytes:
@@ -72,17 +71,7 @@ class Receiver:
         source.provider.verify(
             callback, secrets=source.secrets, tolerance=source.tolerance, now=self._clock()
         )
-        try:
-            intake = self._intake(source, callback, _read(source, callback))
-        except Malformed as error:
-            intake = Intake(
-                callback=callback,
-                provider=source.provider.name,
-                shop=source.shop,
-                event_id=error.event_id or f"sha256:{hashlib.sha256(callback.body).hexdigest()}",
-                event_type="",
-                malformed=str(error),
-            )
+        intake = self._read(source, callback, recorded=callback.received_at)
         try:
             return await self._outbox.accept(intake, self._orders.decide)
         except GatewayError:
@@ -94,17 +83,50 @@ class Receiver:
             intake = msgspec.structs.replace(intake, malformed=bug)
             return await self._outbox.accept(intake, self._orders.decide)
 
-    def _intake(self, source: Source, callback: Callback, reading: Reading) -> Intake:
+    async def retry(self, callback: str, *, dry_run: bool) -> Rehearsal:
+        """Read a quarantined callback once more, and say what follows; a dry run keeps nothing.
+
+        It was verified when it came. Raises `NotFound`, `Conflict` and `Unavailable`.
+        """
+        stored = await self._outbox.stored(callback)
+        source = self._sources.get(stored.callback.source)
+        if source is None:
+            name = stored.callback.source
+            raise Conflict(f"the configuration has no enabled source {name!r} to read it with")
+        intake = self._read(source, stored.callback, recorded=self._clock())
+        if intake.malformed and intake.event_id != stored.event_id:
+            intake = msgspec.structs.replace(intake, event_id=stored.event_id)
+        intake = msgspec.structs.replace(intake, again=callback)
+        return await self._outbox.rehearse(intake, self._orders.decide, keep=not dry_run)
+
+    def _read(self, source: Source, callback: Callback, *, recorded: Millis) -> Intake:
+        try:
+            return self._intake(source, callback, _read(source, callback), recorded=recorded)
+        except Malformed as error:
+            return Intake(
+                callback=callback,
+                provider=source.provider.name,
+                shop=source.shop,
+                event_id=error.event_id or f"sha256:{hashlib.sha256(callback.body).hexdigest()}",
+                event_type="",
+                malformed=str(error),
+            )
+
+    def _intake(
+        self, source: Source, callback: Callback, reading: Reading, *, recorded: Millis
+    ) -> Intake:
         origin = Origin(
             source=source.name,
             provider=source.provider.name,
             shop=source.shop,
             event_id=reading.event_id,
             event_type=reading.event_type,
-            recorded=callback.received_at,
+            recorded=recorded,
             traceparent=self._traceparent(callback),
             include=source.include,
-            original=_original(callback, reading) if "original" in source.include else None,
+            original=original_of(callback.body, reading.event_id)
+            if "original" in source.include
+            else None,
         )
         return Intake(
             callback=callback,
@@ -114,6 +136,7 @@ class Receiver:
             event_type=reading.event_type,
             entries=[Entry(fact=fact, origin=origin) for fact in reading.facts],
             ignored=reading.ignored or ("" if reading.facts else "it says nothing of an order"),
+            watches=_watches(source, reading, recorded) if source.interval is not None else (),
         )
 
     def _traceparent(self, callback: Callback) -> str:
@@ -124,23 +147,16 @@ class Receiver:
         return f"00-{trace}-{span[32:]}-01"
 
 
-def _original(callback: Callback, reading: Reading) -> msgspec.Raw:
-    """The body, for the event; `Malformed` when some consumer's parser would not take it.
-
-    A normalizer looks at what it reads: a number of a million digits elsewhere would go out unseen.
-    """
-    try:
-        level: list[Any] = [[_anything.decode(callback.body)]]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        message = f"the original cannot be passed on: {error}"
-        raise Malformed(message, event_id=reading.event_id) from error
-    for _ in range(NESTING_LIMIT + 1):
-        parts = (value.values() if isinstance(value, dict) else value for value in level)
-        level = [below for part in parts for below in part if isinstance(below, dict | list)]
-        if not level:
-            return msgspec.Raw(callback.body)
-    message = f"the original is nested deeper than {NESTING_LIMIT} levels"
-    raise Malformed(message, event_id=reading.event_id)
+def _watches(source: Source, reading: Reading, now: Millis) -> list[Watch]:
+    """What the source is asked for from now on: the orders that the callback tells of."""
+    numbers = {
+        number for fact in reading.facts for number in fact.ids.get(source.provider.name, ())
+    }
+    due = Millis(now + (source.interval or 0))
+    return [
+        Watch(source=source.name, number=number, changed_at=now, next_at=due)
+        for number in sorted(numbers)
+    ]
 
 
 def _read(source: Source, callback: Callback) -> Reading:

@@ -1,12 +1,15 @@
 """What follows an attempt: the answer table of design section 7, as data and one pure function."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 import msgspec
 
 from gateway.models import Delivery, Failure, Millis, Outcome, Subscription
 
+LONGEST_WAIT = Millis(365 * 86_400_000)  # a `Retry-After` beyond it is as good as never
 JITTER = 0.1  # of each delay, both ways, so that a fleet of retries does not march in step
 
 
@@ -104,3 +107,20 @@ def _exhausted(first: Millis, *, now: Millis, last_success: Millis | None) -> De
         reason = "the schedule is used up and nothing was delivered since the first attempt"
         return Decision(step=Step.PAUSE, due=now, reason=reason, counted=False)
     return Decision(step=Step.DEAD, reason="the schedule is used up")
+
+
+def retry_after(value: bytes | None, now: float) -> Millis | None:
+    """`Retry-After` (RFC 9110 10.2.3), seconds or a date, as milliseconds from `now`."""
+    if value is None:
+        return None
+    text = value.decode("latin-1").strip()
+    if text.isascii() and text.isdigit():
+        return Millis(min(int(text[:12]) * 1000, LONGEST_WAIT))
+    try:
+        date = parsedate_to_datetime(text)
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)
+        ahead = (date - datetime.fromtimestamp(now, UTC)).total_seconds()
+    except (ValueError, OverflowError):
+        return None
+    return Millis(min(max(int(ahead * 1000), 0), LONGEST_WAIT))

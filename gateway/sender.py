@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import msgspec
 
@@ -13,6 +11,7 @@ from gateway.egress.rules import Target, parse_target
 from gateway.egress.transport import Transport
 from gateway.events import binary
 from gateway.models import Delivery, Failure, Millis, Mode, Outcome, Subscription
+from gateway.retries import retry_after
 from gateway.signing import sign
 
 USER_AGENT = f"webhook-gateway/{__version__}".encode()
@@ -21,8 +20,6 @@ CONTENT_TYPES = {
     Mode.JSON: b"application/json",
 }
 """Spelled exactly so: npm `cloudevents` refuses other spellings, n8n parses only the second."""
-
-LONGEST_WAIT = Millis(365 * 86_400_000)  # a `Retry-After` beyond it is as good as never
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -102,20 +99,3 @@ class Sender:
             address=answer.address,
             head=answer.body,
         )
-
-
-def retry_after(value: bytes | None, now: float) -> Millis | None:
-    """`Retry-After` (RFC 9110 10.2.3), seconds or a date, as milliseconds from `now`."""
-    if value is None:
-        return None
-    text = value.decode("latin-1").strip()
-    if text.isascii() and text.isdigit():
-        return Millis(min(int(text[:12]) * 1000, LONGEST_WAIT))
-    try:
-        date = parsedate_to_datetime(text)
-        if date.tzinfo is None:
-            date = date.replace(tzinfo=UTC)
-        ahead = (date - datetime.fromtimestamp(now, UTC)).total_seconds()
-    except (ValueError, OverflowError):
-        return None
-    return Millis(min(max(int(ahead * 1000), 0), LONGEST_WAIT))

@@ -7,7 +7,8 @@ and work on the store itself.
 import asyncio
 import re
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -47,7 +48,7 @@ def replay(settings: Settings, delivery: str) -> str:
             f"there is no delivery {delivery}: an id looks like dl_7, `gateway deliveries` lists them"
         )
     path = f"/v1/deliveries/{delivery}/replay"
-    done = _act(settings, path, lambda gateway: gateway.replay(delivery))
+    done = act_on(settings, path, lambda gateway: gateway.replay(delivery))
     made, replayed = done.answer["delivery"], done.answer["replays"]
     after = "" if done.live else LATER
     if made == replayed:
@@ -73,20 +74,20 @@ def pause(settings: Settings, name: str) -> str:
 def _subscription(settings: Settings, name: str, verb: str, act: Act) -> Done:
     if NAME.fullmatch(name) is None:
         raise NotFound(f"there is no subscription {name}")
-    return _act(settings, f"/v1/subscriptions/{quote(name, safe='')}/{verb}", act)
+    return act_on(settings, f"/v1/subscriptions/{quote(name, safe='')}/{verb}", act)
 
 
-def _act(settings: Settings, path: str, act: Act) -> Done:
-    """Ask the running gateway to; without one, do it here."""
+def act_on(settings: Settings, path: str, act: Act) -> Done:
+    """Ask the running gateway to, by POST; without one, do it here."""
     require_file(database_path(settings.store.url))
-    answer = _ask(settings, path)
+    answer = ask(settings, path)
     if answer is not None:
         return Done(answer=answer, live=True)
     return Done(answer=asyncio.run(_directly(settings, act)), live=False)
 
 
-def _ask(settings: Settings, path: str) -> Answer | None:
-    """The answer of the running gateway; None when nothing listens.
+def ask(settings: Settings, path: str) -> Answer | None:
+    """The answer of the running gateway to a POST; None when nothing listens.
 
     A gateway that runs and cannot be reached is not overlooked: the lock that follows refuses.
     """
@@ -133,11 +134,25 @@ async def _directly(settings: Settings, act: Act) -> Answer:
     """Do it on the store, as its owner; `StartupError` when it has one, or is not ours."""
     async with make_records(settings.store.url):
         pass  # a missing or foreign file is refused before a lock is made beside it
-    # A store that fails tells `act` so; there is nobody else to be told.
+    async with owning(settings) as gateway:
+        return await act(gateway)
+
+
+@asynccontextmanager
+async def owning(settings: Settings) -> AsyncIterator[Gateway]:
+    """A gateway that owns its store and delivers nothing; what it makes waits for `gateway serve`.
+
+    With subscriptions in `settings`, events are routed to them.
+    """
+    # A store that fails tells the caller so; there is nobody else to be told.
     gateway = build(settings, on_fatal=lambda _: None)
     gateway.store.open()
     try:
         await gateway.store.start()
-        return await act(gateway)
+        if gateway.subscriptions:
+            await gateway.store.catalog.sync(gateway.subscriptions)
+        yield gateway
     finally:
+        await gateway.poller.stop()
+        await gateway.asking.close()
         await gateway.store.close()

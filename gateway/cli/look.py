@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.cli import stories, tables
 from gateway.config.settings import Settings
-from gateway.errors import StartupError
+from gateway.errors import NotFound, StartupError
 from gateway.stores.base import Records, Story
 from gateway.stores.registry import database_path, make_records
 
@@ -26,7 +26,7 @@ def events(
     settings: Settings, *, order: str | None, event_type: str | None, limit: int, as_json: bool
 ) -> None:
     """Print the newest events, newest first."""
-    rows = _read(
+    rows = read(
         settings,
         lambda records: records.events(order=order, event_type=event_type, limit=limit + 1),
     )
@@ -37,7 +37,7 @@ def deliveries(
     settings: Settings, *, subscription: str | None, state: str | None, limit: int, as_json: bool
 ) -> None:
     """Print the newest deliveries, newest first."""
-    rows = _read(
+    rows = read(
         settings,
         lambda records: records.deliveries(subscription=subscription, state=state, limit=limit + 1),
     )
@@ -47,42 +47,64 @@ def deliveries(
 
 def unlinked(settings: Settings, *, limit: int, as_json: bool) -> None:
     """Print the facts that wait for their order, oldest first."""
-    rows = _read(settings, lambda records: records.unlinked(limit=limit + 1))
+    rows = read(settings, lambda records: records.unlinked(limit=limit + 1))
     nothing = "No fact waits for its order."
     _list(rows, limit, tables.unlinked_view, nothing=nothing, as_json=as_json)
 
 
 def quarantine(settings: Settings, *, limit: int, as_json: bool) -> None:
     """Print the callbacks in quarantine, newest first."""
-    rows = _read(settings, lambda records: records.quarantined(limit=limit + 1))
+    rows = read(settings, lambda records: records.quarantined(limit=limit + 1))
     nothing = "The quarantine is empty."
     _list(rows, limit, tables.quarantine_view, nothing=nothing, as_json=as_json)
     if rows and not as_json:
-        _say(f"`gateway quarantine --body {rows[0].id}` prints what it sent.")
+        say(f"`gateway quarantine show {rows[0].id}` prints what it sent.")
+        say("`gateway quarantine retry --dry-run` says what reading them once more would make.")
 
 
 def subscriptions(settings: Settings, *, as_json: bool) -> None:
     """Print all subscriptions, by name."""
-    rows = _read(settings, lambda records: records.subscriptions())
+    rows = read(settings, lambda records: records.subscriptions())
     nothing = "There are no subscriptions: the configuration declares them."
     _list(rows, len(rows), tables.subscriptions_view, nothing=nothing, as_json=as_json)
 
 
-def body(settings: Settings, callback: str) -> None:
-    """Print the body of any callback: its very bytes, but to a terminal spelled out; `NotFound`."""
-    found = _read(settings, lambda records: records.body(callback))
+def rejected(
+    settings: Settings, source: str, *, known: Sequence[str], limit: int, as_json: bool
+) -> None:
+    """Print the rejected requests that are kept of a source, newest first.
+
+    `known` are the names of the configuration; `NotFound` for another one of which nothing is kept.
+    """
+    rows = read(settings, lambda records: records.rejected(source, limit=limit + 1))
+    if not rows and source not in known:
+        names = f"it declares {', '.join(known)}" if known else "it declares none"
+        raise NotFound(f"the configuration has no source {source}: {names}")
+    if as_json:
+        say(tables.to_json(rows[:limit]))
+    elif not rows:
+        say(f"No rejected requests of source {source} are kept.")
+    else:
+        views = [tables.drawn(tables.rejected_view(row), width=_width()) for row in rows[:limit]]
+        say("\n\n".join(views))
+        _say_more(rows, limit)
+
+
+def body(sent: bytes) -> None:
+    """Print the body of a callback: its very bytes, but to a terminal spelled out."""
     if sys.stdout.isatty():
-        lines = found.decode("utf-8", "backslashreplace").splitlines()
-        _say("\n".join(tables.clean(line) for line in lines))
+        lines = sent.decode("utf-8", "backslashreplace").splitlines()
+        say("\n".join(tables.clean(line) for line in lines))
         return
-    sys.stdout.buffer.write(found)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(sent)
     sys.stdout.buffer.flush()
 
 
 def explain(settings: Settings, name: str, *, as_json: bool) -> None:
     """Print the stories of what `name` leads to; `NotFound`."""
-    stories = _read(settings, lambda records: records.explain(name))
-    _say(tables.to_json(stories) if as_json else "\n\n\n".join(map(_told, stories)))
+    stories = read(settings, lambda records: records.explain(name))
+    say(tables.to_json(stories) if as_json else "\n\n\n".join(map(_told, stories)))
 
 
 def require_file(path: Path) -> None:
@@ -105,7 +127,9 @@ def require_file(path: Path) -> None:
         )
 
 
-def _read(settings: Settings, query: Callable[[Records], Awaitable[T]]) -> T:
+def read(settings: Settings, query: Callable[[Records], Awaitable[T]]) -> T:
+    """The answer to one query; `StartupError` when there is no database of ours."""
+
     async def run() -> T:
         async with make_records(settings.store.url) as records:
             return await query(records)
@@ -125,13 +149,22 @@ def _list(
     """Print rows, of which one more than `limit` was asked for."""
     shown = rows[:limit]
     if as_json:
-        _say(tables.to_json(shown))
+        say(tables.to_json(shown))
     elif not shown:
-        _say(nothing)
+        say(nothing)
     else:
-        _say(tables.drawn(view(shown), width=_width()))
-        if len(rows) > limit:
-            _say(f"There are more than these {limit}: --limit shows them.")
+        draw(view(shown))
+        _say_more(rows, limit)
+
+
+def _say_more(rows: Sequence[object], limit: int) -> None:
+    if len(rows) > limit:
+        say(f"There are more than these {limit}: --limit shows them.")
+
+
+def draw(view: tables.View) -> None:
+    """Print a table, as wide as the terminal has room for."""
+    say(tables.drawn(view, width=_width()))
 
 
 def _told(story: Story) -> str:
@@ -151,7 +184,7 @@ def _width() -> int | None:
     return os.get_terminal_size(sys.stdout.fileno()).columns or 80
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     """Print text; what the encoding of standard output lacks is spelled out too."""
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")

@@ -11,6 +11,7 @@ import typer
 
 from gateway import __version__
 from gateway.config.describe import describe
+from gateway.config.document import read_document
 from gateway.config.load import load, load_store
 from gateway.config.settings import Settings
 from gateway.errors import ConfigError, GatewayError, StartupError
@@ -49,6 +50,8 @@ Subscription = Annotated[
 
 subscriptions = typer.Typer()
 app.add_typer(subscriptions, name="subscriptions")
+quarantine = typer.Typer()
+app.add_typer(quarantine, name="quarantine")
 
 
 def settings_of(config: Path | None) -> Settings:
@@ -62,6 +65,12 @@ def settings_of(config: Path | None) -> Settings:
 def store_of(config: Path | None) -> Settings:
     """The settings of the store alone: to look, and to change its rows, needs no secrets."""
     return load_store(config, os.environ)
+
+
+def sources_of(config: Path | None) -> list[str]:
+    """The names of the sources in the file."""
+    found = {} if config is None else read_document(config).get("sources")
+    return list(found) if isinstance(found, dict) else []
 
 
 @app.command()
@@ -141,23 +150,57 @@ def unlinked(limit: Limit = 100, as_json: Json = False, config: Config = None) -
     look.unlinked(store_of(config), limit=limit, as_json=as_json)
 
 
-@app.command()
-def quarantine(
-    body: Annotated[
-        str | None,
-        typer.Option(metavar="CALLBACK", help="Print the body of this callback instead."),
+@quarantine.callback(invoke_without_command=True)
+def quarantine_list(
+    context: typer.Context, limit: Limit = 20, as_json: Json = False, config: Config = None
+) -> None:
+    """Show authentic callbacks that could not be read, and why; look at one, or read them again."""
+    if context.invoked_subcommand is not None:
+        return
+    from gateway.cli import look
+
+    look.quarantine(store_of(config), limit=limit, as_json=as_json)
+
+
+@quarantine.command()
+def show(
+    callback: Annotated[str, typer.Argument(metavar="ID", help="The callback, as in cb_5.")],
+    config: Config = None,
+) -> None:
+    """Show one callback, what became of it, and its body."""
+    from gateway.cli import quarantine as work
+
+    work.show(store_of(config), callback)
+
+
+@quarantine.command()
+def retry(
+    callback: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="One callback; without it all of them.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would make.")
+    ] = False,
+    config: Config = None,
+) -> None:
+    """Read callbacks once more, after a new release or another configuration."""
+    from gateway.cli import quarantine as work
+
+    work.retry(store_of(config), callback, whole=lambda: settings_of(config), dry_run=dry_run)
+
+
+@app.command()
+def rejected(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="As the configuration names it.")],
     limit: Limit = 20,
     as_json: Json = False,
     config: Config = None,
 ) -> None:
-    """Show authentic callbacks that could not be read, and why."""
+    """Show requests that were refused because nothing proved whose they are, and why."""
     from gateway.cli import look
 
-    if body is not None:
-        look.body(store_of(config), body)
-    else:
-        look.quarantine(store_of(config), limit=limit, as_json=as_json)
+    settings = store_of(config)
+    look.rejected(settings, source, known=sources_of(config), limit=limit, as_json=as_json)
 
 
 @app.command()

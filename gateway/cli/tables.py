@@ -21,6 +21,7 @@ from gateway.stores.base import (
     CallbackRow,
     DeliveryRow,
     EventRow,
+    RejectedRow,
     SubscriptionRow,
     UnlinkedRow,
 )
@@ -29,6 +30,7 @@ DUMB = {"dumb", "unknown"}  # values of TERM
 GAP = 2  # blanks between two columns
 NARROWEST = 14  # to how few places a column of words may be folded on a terminal
 HEAD = 80  # characters of an answer that a table shows; --json has all that was kept
+BODY_HEAD = 400  # characters of a rejected request's body, likewise
 
 STYLES = {
     "event": "green",
@@ -235,6 +237,35 @@ def quarantine_view(callbacks: Sequence[CallbackRow]) -> View:
             )
             for row in callbacks
         ],
+    )
+
+
+def rejected_view(row: RejectedRow) -> View:
+    """One rejected request, a line a part, as far as it was kept."""
+    missed = [("not kept", f"{row.missed} more were rejected just before")] if row.missed else []
+    headers = [("header", f"{name}: {value}" if name else value) for name, value in row.headers]
+    body = shortened(row.body, BODY_HEAD) if row.size else "empty"
+    return View(
+        columns=[Column("rejected"), Column(local(row.received_at), whole=False)],
+        rows=[("reason", row.reason), *missed, *headers, ("body", body)],
+    )
+
+
+def callback_view(row: CallbackRow, headers: int) -> View:
+    """One callback, a line a part."""
+    parts = (
+        *(("received", local(row.received_at)), ("source", row.source)),
+        *(("provider's id", row.event_id), ("type", row.event_type)),
+        *(("verdict", row.verdict), ("reason", row.reason)),
+        *(("headers", str(headers)), ("bytes", str(row.size))),
+    )
+    notes = [
+        ("fact", f"{note.track} {note.state}: {note.verdict} {note.reason}".rstrip())
+        for note in row.notes
+    ]
+    return View(
+        columns=[Column("callback"), Column(row.id, whole=False)],
+        rows=[*(part for part in parts if part[1]), *notes],
     )
 
 

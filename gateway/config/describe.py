@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.config.reader import Place, unwrap
-from gateway.config.settings import Settings
+from gateway.config.settings import PollSettings, Settings
 from gateway.config.values import Rate, Secret, show_duration, show_rate, show_size
 from gateway.models import Duration, Size
 
@@ -32,6 +32,8 @@ def _lines(value: object, place: Place) -> Iterable[tuple[str, str]]:
         inner = getattr(value, field.name)
         if isinstance(inner, msgspec.Struct):
             yield from _lines(inner, place)
+        elif unwrap(field.type)[0] is PollSettings:
+            continue  # not asked: none of its keys are set
         else:
             yield place.key(field.name).path, show_value(unwrap(field.type)[0], inner, field.name)
 

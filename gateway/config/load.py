@@ -22,6 +22,7 @@ from gateway.config.settings import (
     PROFILES,
     AdminSettings,
     EgressSettings,
+    PollSettings,
     ProfileName,
     ServerSettings,
     Settings,
@@ -32,13 +33,19 @@ from gateway.config.settings import (
 from gateway.config.values import NAME, NAME_RULE
 from gateway.egress.rules import Rules, Target, parse_allow, parse_target
 from gateway.errors import ConfigError, ForbiddenAddress, NotFound, StartupError
-from gateway.providers.base import Options, Provider
+from gateway.providers.base import Options, Polled, Provider, calls, is_polled
 from gateway.providers.registry import provider_class
 from gateway.signing import parse_secret
 
 SECTIONS = tuple(field.name for field in msgspec.structs.fields(Settings))[:-1]
 SQLITE = "sqlite:///"
 THEIRS = 'what its provider signs with, as in secrets = ["${NAME}"]'
+THEIRS_TO_ASK = 'the key of its API, as in token = "${NAME}"'
+EXAMPLE_URL = "https://api.example.com/v2"
+PARTS = (
+    "options",
+    "poll",
+)  # of a source: tables of its own in `Settings`, its own keys in the file
 OURS = "`gateway secret` makes one"
 
 
@@ -106,7 +113,8 @@ class Loader:
         egress = EgressSettings(**self._fixed("egress", EgressSettings, tables))
         rules = _rules(egress)
         sources = {
-            name: self._source(name, raw) for name, raw in _named("sources", tables["sources"])
+            name: self._source(name, raw, rules)
+            for name, raw in _named("sources", tables["sources"])
         }
         subscriptions = {
             name: self._subscription(name, raw, rules)
@@ -136,19 +144,54 @@ class Loader:
         kinds = kinds_of(struct)
         return read_keys(kinds, self._overrides.apply(tables[name], kinds, (name,)), Place(name))
 
-    def _source(self, name: str, raw: object) -> SourceSettings:
+    def _source(self, name: str, raw: object, rules: Rules) -> SourceSettings:
         path, place = ("sources", name), Place("sources").key(name)
-        common = kinds_of(SourceSettings)
-        del common["options"]
+        common = {key: kind for key, kind in kinds_of(SourceSettings).items() if key not in PARTS}
         table = self._overrides.apply(read_table(raw, place), common, path)
-        options = self._provider(table, place).Options
-        own = {key: kind for key, kind in kinds_of(options).items() if key not in common}
-        table = self._overrides.apply(table, own, path)
-        values = read_keys(common | own, table, place)
-        at = _place_of("secrets", table, place)
-        values["secrets"] = self._vault.fill(values.get("secrets", ()), at, bytes_of, THEIRS)
+        provider = self._provider(table, place)
+        polled = kinds_of(PollSettings) if is_polled(provider) else {}
+        own = {
+            key: kind
+            for key, kind in kinds_of(provider.Options).items()
+            if key not in common and key not in polled
+        }
+        table = self._overrides.apply(table, polled | own, path)
+        values = read_keys(common | polled | own, table, place)
+        asking = {key: values.pop(key) for key in polled if key in values}
         chosen = {key: values.pop(key) for key in own if key in values}
-        return SourceSettings(**values, options=_options(options, chosen, table, place))
+        poll = self._poll(provider, asking, table, place, rules) if is_polled(provider) else None
+        if "secrets" in values or (calls(provider) and poll is None):
+            if not calls(provider):
+                raise _place_of("secrets", table, place).error("this provider sends no callbacks")
+            at = _place_of("secrets", table, place)
+            values["secrets"] = self._vault.fill(values.get("secrets", ()), at, bytes_of, THEIRS)
+        options = _options(provider.Options, chosen, table, place)
+        return SourceSettings(**values, poll=poll, options=options)
+
+    def _poll(
+        self,
+        provider: type[Polled],
+        values: dict[str, Any],
+        table: Mapping[str, object],
+        place: Place,
+        rules: Rules,
+    ) -> PollSettings | None:
+        """How the source is asked; None for one that calls as well and has no `base_url`."""
+        url = values.setdefault("base_url", provider.base_url)
+        if not url and calls(provider) and set(values) == {"base_url"}:
+            return None
+        if not url:
+            example = f'for example base_url = "{EXAMPLE_URL}"'
+            raise place.key("base_url").error(f"is required to ask this provider, {example}")
+        at = _place_of("base_url", table, place)
+        if "?" in url or "#" in url:
+            raise at.error("expected a URL without ? and #: what follows is added to it")
+        _target(url, at, rules)
+        if "token" not in values:
+            raise place.key("token").error('is required, as in token = "${NAME}"')
+        at = _place_of("token", table, place)
+        token = self._vault.fill_one(values["token"], at, _header_value, THEIRS_TO_ASK)
+        return PollSettings(**(values | {"base_url": url.rstrip("/"), "token": token}))
 
     def _provider(self, table: Mapping[str, object], place: Place) -> type[Provider]:
         if "provider" not in table:
@@ -182,6 +225,13 @@ def _place_of(key: str, table: Mapping[str, object], place: Place) -> Place:
 def _sentence(error: Exception) -> str:
     """The text of an error so that it can follow a key's path."""
     return str(error).removesuffix(".")
+
+
+def _header_value(text: str) -> bytes:
+    """A token as it stands in a header: printable ASCII (RFC 9110 5.5)."""
+    if not (text.isascii() and text.isprintable()) or text != text.strip():
+        raise ValueError("the token has characters that no HTTP header can carry")
+    return text.encode()
 
 
 def _named(section: str, table: Mapping[str, object]) -> Iterable[tuple[str, object]]:

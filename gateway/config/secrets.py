@@ -43,13 +43,15 @@ class Vault:
         if not written:
             raise place.error(f"at least one secret is needed: {origin}")
         return tuple(
-            self._fill_one(text_of(secret), place.item(index), parse, origin)
+            self.fill_one(secret, place.item(index), parse, origin)
             for index, secret in enumerate(written)
         )
 
-    def _fill_one(
-        self, written: str, place: Place, parse: Callable[[str], bytes], origin: str
+    def fill_one(
+        self, secret: Secret, place: Place, parse: Callable[[str], bytes], origin: str
     ) -> Secret:
+        """One secret, never empty; see `fill`."""
+        written = text_of(secret)
         if "${" in PLACEHOLDER.sub("", written):
             raise place.error("${ must go on as ${NAME} or ${file:PATH}")
         text = PLACEHOLDER.sub(lambda found: self._value(found, place), written)

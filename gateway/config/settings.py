@@ -12,12 +12,15 @@ import msgspec
 
 from gateway.config.values import (
     Allowed,
+    ClientError,
     Host,
     HostPattern,
+    Interval,
     Length,
     Name,
     Port,
     Rate,
+    RequestsPerMinute,
     Schedule,
     Secret,
     Shop,
@@ -84,15 +87,29 @@ class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
     allow: tuple[str, ...] = ()
 
 
+class PollSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a provider's API is asked; `requests_per_minute` holds for all requests of the source."""
+
+    base_url: str
+    token: Secret
+    interval: Interval = Duration(60_000)
+    requests_per_minute: RequestsPerMinute = 60
+
+
 class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """One account of a provider; `options` has the keys that only its provider knows."""
+    """One account of a provider; `options` has the keys that only its provider knows.
+
+    Without `secrets` it takes no callbacks, without `poll` it is not asked.
+    """
 
     provider: str
-    secrets: tuple[Secret, ...]
+    secrets: tuple[Secret, ...] = ()
     shop: Shop = "default"
     enabled: bool = True
     tolerance: Time = Duration(300_000)
     include: tuple[Literal["customer", "original"], ...] = ()
+    rejection_status: ClientError = 401
+    poll: PollSettings | None = None
     options: Options = Options()
 
 

@@ -175,6 +175,11 @@ def check_public_url(text: str) -> str:
 Port = Annotated[int, Allowed("a whole number from 0 to 65535", within(0, 65_535))]
 Slots = Annotated[int, Allowed("a whole number from 1 to 1000", within(1, 1000))]
 Time = Annotated[Duration, Allowed(f"{A_DURATION}, and not zero", within(1, YEAR))]
+Interval = Annotated[
+    Duration, Allowed('a time from "1s" to "1d", such as "60s"', within(1_000, DAY))
+]
+RequestsPerMinute = Annotated[int, Allowed("a whole number from 1 to 10000", within(1, 10_000))]
+ClientError = Annotated[int, Allowed("a status from 400 to 499", within(400, 499))]
 Length = Annotated[Size, Allowed(f"{A_SIZE}, and not zero", within(1, GIB))]
 Host = Annotated[str, Allowed('an address or a host name, such as "127.0.0.1"', check_host)]
 HostPattern = Annotated[

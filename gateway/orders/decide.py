@@ -31,6 +31,7 @@ from gateway.orders.tracks import Applied, Emission, apply, learn, told_key, upd
 
 VERDICT_ORDER = (
     Verdict.EVENT,
+    Verdict.BASELINE,
     Verdict.MERGED,
     Verdict.SUPERSEDED,
     Verdict.UNLINKED,
@@ -92,6 +93,7 @@ class _Session:
         self.decision = Decision()
         self.links = dict(known.links)
         self.states: dict[str, OrderState] = {}
+        self.silent: set[str] = set()  # orders that this decision records as a baseline
         self.recorded = Millis(0)
 
     def run(self, entries: Sequence[Entry]) -> Decision:
@@ -155,15 +157,21 @@ class _Session:
             return
         state = self._state(origin.shop, order)
         before = summary(state)
+        if origin.baseline and not state.begun():
+            state.baseline = True
+            self.silent.add(order)
         learn(state, fact)
+        if order in self.silent and origin.baseline:
+            self._record(state, entry, order)
+            return
         events = self._alias(state, entry, before)
         opening = None
-        if not state.seq and fact.track is not Track.CREATED:
+        if not state.begun() and fact.track is not Track.CREATED:
             # Made now, because an implied order.created says what the order was before this fact.
             opening = order_data(state, _OPENING, fact, origin, before)
         applied = apply(state, fact)
         for emission in applied.emissions:
-            if opening is not None and not state.seq and emission.type is not OrderType.CREATED:
+            if opening is not None and not state.begun() and emission.type is not OrderType.CREATED:
                 events += self._emit(state, _OPENING, opening, entry)
             data = order_data(state, emission, fact, origin, before)
             events += self._emit(state, emission, data, entry)
@@ -173,6 +181,12 @@ class _Session:
         if verdict is Verdict.SUPERSEDED:
             self._tell_superseded(entry, order, applied.reason)
         self._note(entry, verdict, applied.reason, tuple(events), order)
+
+    def _record(self, state: OrderState, entry: Entry, order: str) -> None:
+        """Take a fact in as if it had been told: what was before the gateway is no news."""
+        for emission in apply(state, entry.fact).emissions:
+            state.told.add(told_key(emission.type, emission.occurrence))
+        self._note(entry, Verdict.BASELINE, "recorded silently: the first listing", (), order)
 
     def _tell_superseded(self, entry: Entry, order: str, reason: str) -> None:
         """An operational event for who asks; it is no event of the order (design 6.2)."""
@@ -209,7 +223,7 @@ class _Session:
             return []  # that name is another order's: it stays so
         state.aliases.append(name)
         self.links[name_key(name)] = self.decision.links[name_key(name)] = state.order
-        if not state.seq:
+        if not state.begun():
             return []  # nothing was told that this would change
         change = updated("alias", name, entry.fact.at)
         data = order_data(state, change, entry.fact, entry.origin, before)

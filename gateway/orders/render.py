@@ -72,6 +72,7 @@ def _change(state: OrderState, emission: Emission, fact: Fact) -> OrderChange:
         partial=emission.partial,
         implied=emission.implied,
         additional=emission.additional,
+        baseline=state.baseline and not state.seq,
         full=_is_full(state) if emission.type is OrderType.REFUNDED else None,
     )
 

@@ -93,6 +93,11 @@ class OrderState(msgspec.Struct):
     hold: str = ""
     hold_at: Millis = NEVER
     changes: dict[str, tuple[str, Millis]] = msgspec.field(default_factory=dict)
+    baseline: bool = False  # known from before the gateway looked: its beginning was not told
+
+    def begun(self) -> bool:
+        """Whether the order is known: told of, or recorded as a baseline."""
+        return self.seq > 0 or self.baseline
 
     def paid(self) -> bool:
         """Whether any payment has succeeded."""

@@ -132,8 +132,8 @@ def learn(state: OrderState, fact: Fact) -> None:
 
 
 def _created(state: OrderState, fact: Fact) -> Applied:
-    if state.seq:
-        return _merged("order.created was made before")
+    if state.begun():
+        return _merged("order.created was made before" if state.seq else "the order was known")
     return _emit(Emission(type=OrderType.CREATED, implied=fact.implied))
 
 
@@ -320,7 +320,7 @@ def _fulfilment(state: OrderState, fact: Fact) -> Applied:
         applied = _cancel(state, part, fact)
     else:
         applied = _advance(state, part, fact)
-    if applied.emissions or not tracked or not state.seq:
+    if applied.emissions or not tracked or not state.begun():
         return applied
     return _emit(updated("shipment", tracked, fact.at, key=(key,), about=_number(fact)))
 
@@ -335,7 +335,7 @@ def _advance(state: OrderState, part: Fulfilment, fact: Fact) -> Applied:
     if rank < before:
         return _superseded(f"this provider order is {part.state} by now")
     emitted = FULFILMENT_TYPES[fact.state]
-    if emitted is None and not state.seq:
+    if emitted is None and not state.begun():
         return _emit(Emission(type=OrderType.CREATED))
     if rank == before or emitted is None:
         return _merged(f"this provider order was known as {fact.state}")

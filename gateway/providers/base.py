@@ -1,11 +1,23 @@
-"""The contract of a provider: bytes, secrets and time in; facts out. No I/O, no state, no clock."""
+"""The contract of a provider: bytes, secrets and time in; facts out. No I/O, no state, no clock.
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+A provider calls (`Calling`), is asked (`Polled`), or both.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, TypeGuard, overload
 
 import msgspec
 
-from gateway.models import Callback, Duration, Millis, Reading
+from gateway.models import (
+    Callback,
+    Duration,
+    Millis,
+    Page,
+    Query,
+    Reading,
+    Reply,
+    Watched,
+)
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -13,6 +25,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     `gateway.config` fills them in by their annotations: `bool`, `int`, `str`, `float`, `Duration`, `Size`,
     `Literal[...]`, `tuple[str, ...]`, `tuple[Literal[...], ...]`, `dict[str, str]` and `X | None`.
+    What a key may not be, `__post_init__` says with `ConfigError(key, sentence)`.
     """
 
 
@@ -26,6 +39,10 @@ class Provider(Protocol):
         """Take an instance of its own `Options`."""
         ...
 
+
+class Calling(Provider, Protocol):
+    """A provider that sends callbacks."""
+
     def verify(
         self, callback: Callback, *, secrets: Sequence[bytes], tolerance: Duration, now: Millis
     ) -> None:
@@ -35,3 +52,61 @@ class Provider(Protocol):
     def normalize(self, callback: Callback) -> Reading:
         """Say what an authentic callback tells; raise `Malformed`, and nothing else, when it cannot be read."""
         ...
+
+
+class Polled(Provider, Protocol):
+    """A provider whose API is asked; it says what to ask, and reads the replies.
+
+    The poller sends a `Query` to the source's `base_url` with the headers of `authorize`, and
+    sees to time, budget, redirects and size. `read`, `more` and `read_page` raise `AskFailed` or
+    one of its kinds for an answer that says no, `Malformed` for one that cannot be read, and
+    nothing else.
+    """
+
+    base_url: ClassVar[str]  # the default; "" where every customer has another
+
+    def authorize(self, token: str) -> Mapping[str, str]:
+        """The headers that prove who asks."""
+        ...
+
+    def order(self, number: str) -> Query:
+        """How to ask for one order, by its number at the provider."""
+        ...
+
+    def more(self, reply: Reply) -> Sequence[Query]:
+        """What else must be asked before the order can be read: its shipments, where they stand apart."""
+        ...
+
+    def read(self, watched: Watched, replies: Sequence[Reply]) -> Reading:
+        """What the replies say about one order: the one to `order` first, then those to `more`.
+
+        `event_id` is the provider's number of the order, `event_type` its status as text; a fact
+        without a time of the provider's has the reply's.
+        """
+        ...
+
+    def page(self, cursor: str | None) -> Query | None:
+        """How to ask for a page of the list, None for the first; None as answer: there is no list."""
+        ...
+
+    def read_page(self, reply: Reply) -> Page:
+        """The orders of a page, and where the next one is."""
+        ...
+
+
+@overload
+def calls(provider: Provider) -> TypeGuard[Calling]: ...
+@overload
+def calls(provider: type[Provider]) -> TypeGuard[type[Calling]]: ...
+def calls(provider: Provider | type[Provider]) -> bool:
+    """Whether this provider sends callbacks."""
+    return hasattr(provider, "verify")
+
+
+@overload
+def is_polled(provider: Provider) -> TypeGuard[Polled]: ...
+@overload
+def is_polled(provider: type[Provider]) -> TypeGuard[type[Polled]]: ...
+def is_polled(provider: Provider | type[Provider]) -> bool:
+    """Whether this provider has an API to ask."""
+    return hasattr(provider, "authorize")

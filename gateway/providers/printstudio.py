@@ -1,38 +1,79 @@
-"""PrintStudio: verifies `X-PrintStudio-Signature`; reads `{id, event, timestamp, data}`.
+"""PrintStudio calls, and is asked: there are no callbacks for `processing`, `post_processing`, `refunded`.
 
-Formats: https://docs.printstudio.r5i.io/api/webhooks (signature, envelope, events) and
-https://printstudio-docs.pages.dev/api/orders (states). Of an order event's `data` only
-`orderId` is promised, so all else may be missing.
+Formats: https://docs.printstudio.r5i.io/api/webhooks (signature, envelope, events, registration),
+https://printstudio-docs.pages.dev/api/orders (statuses, orders) and
+https://printstudio-docs.pages.dev/api/overview (errors). Of an order event's `data` only
+`orderId` is promised, so all else may be missing. Both halves say the same of an order: the same
+order id, keys and ids.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Final, Literal, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
 from gateway.errors import ConfigError, Malformed, Rejected
-from gateway.models import Callback, Duration, Fact, Line, Millis, Money, Reading, Shipment, Track
+from gateway.models import (
+    Callback,
+    Duration,
+    Fact,
+    Listed,
+    Millis,
+    Page,
+    Query,
+    Reading,
+    Reply,
+    Track,
+    Watched,
+)
 from gateway.providers import base
+from gateway.providers.printstudio_order import LIST, NAME, ORDER, Order, details, part_key
 from gateway.providers.reading import (
     check_unicode,
-    contact,
     count,
+    counted_secrets,
     currency_code,
-    decimal_money,
     decoded,
     from_iso,
     hashed_id,
     is_id,
     is_signed,
-    literal_number,
     no_float,
     only_header,
     passed_on,
     readable_id,
     required_id,
-    text,
 )
+from gateway.providers.replies import body_of, check_status
+
+
+class Status(NamedTuple):
+    """What an order of one status says when it is asked for.
+
+    `fulfilment` is a state of that track. `payment` is `said` when the status is the payment's own,
+    `implied` when the shop gives it only to orders that were paid.
+    """
+
+    fulfilment: str
+    payment: Literal["", "said", "implied"] = ""
+    refunded: bool = False
+
+
+# A status that is not here is told as it stands: `order.updated`.
+STATUSES: Final[Mapping[str, Status]] = {
+    "pending_payment": Status("created"),
+    "paid": Status("created", payment="said"),
+    "processing": Status("processing", payment="implied"),
+    "printing": Status("printing", payment="implied"),
+    "post_processing": Status("post_processing", payment="implied"),
+    "ready": Status("ready", payment="implied"),
+    "shipped": Status("shipped", payment="implied"),
+    "cancelled": Status("cancelled"),
+    "refunded": Status("created", payment="implied", refunded=True),
+}
+FIRST_STATUS: Final = "pending_payment"
 
 ORDER_EVENTS: Final[Mapping[str, tuple[tuple[Track, str], ...]]] = {
     "order.created": ((Track.CREATED, "created"), (Track.FULFILMENT, "created")),
@@ -50,9 +91,12 @@ OTHER_EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 HEADER: Final = "X-PrintStudio-Signature"
-LINE_LIMIT: Final = 1_000  # more are not told: empty ones would be thirty times as long in an event
+ORDERS: Final = "api/orders"
+ENDPOINTS: Final = "api/webhooks/endpoints"
+PAGE_SIZE: Final = 100
 _DIGEST = re.compile(r"(?:sha256=)?([0-9A-Fa-f]{64})")
 _JOB = re.compile(r"job\.[A-Za-z0-9_.-]{1,64}")
+_PAGE_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class PrintStudioOptions(base.Options, frozen=True, kw_only=True):
@@ -72,39 +116,34 @@ class _Envelope(msgspec.Struct, frozen=True, gc=False):
     data: msgspec.Raw = msgspec.Raw()
 
 
-class _Line(msgspec.Struct, frozen=True, rename="camel"):
-    id: Any = None
-    sku_id: Any = None
-    name: Any = None
-    quantity: Any = None
-    unit_price: msgspec.Raw = msgspec.Raw()
-    total: msgspec.Raw = msgspec.Raw()
+class _Answer(msgspec.Struct, frozen=True):
+    """One thing of the API, bare (it has an `id`) or under a name: the documents show neither."""
+
+    id: msgspec.Raw = msgspec.Raw()
+    order: msgspec.Raw = msgspec.Raw()
+    endpoint: msgspec.Raw = msgspec.Raw()
+    data: msgspec.Raw = msgspec.Raw()
 
 
-class _Order(msgspec.Struct, frozen=True, rename="camel"):
-    order_id: Any = None
-    tracking_number: Any = None
-    tracking_url: Any = None
-    carrier: Any = None
-    estimated_delivery: Any = None
-    currency: Any = None
-    customer: Any = None
-    total: msgspec.Raw = msgspec.Raw()
-    line_items: msgspec.Raw = msgspec.Raw()
+class _Listing(msgspec.Struct, frozen=True):
+    orders: msgspec.Raw = msgspec.Raw()
+    data: msgspec.Raw = msgspec.Raw()
+    page: Any = None
+    limit: Any = None
 
 
 _ENVELOPE = msgspec.json.Decoder(_Envelope, float_hook=no_float)
-_ORDER = msgspec.json.Decoder(_Order, float_hook=no_float)
-_LIST = msgspec.json.Decoder(list[msgspec.Raw])
-_LINES = msgspec.json.Decoder(list[_Line], float_hook=no_float)
+_ANSWER = msgspec.json.Decoder(_Answer)
+_LISTING = msgspec.json.Decoder(_Listing, float_hook=no_float)
 _MEMBERS = msgspec.json.Decoder(dict[str, Any], float_hook=no_float)
 
 
 class PrintStudio:
-    """One PrintStudio webhook endpoint."""
+    """One PrintStudio installation: its webhook endpoint, its API, or both."""
 
-    name: ClassVar[str] = "printstudio"
+    name: ClassVar[str] = NAME
     Options: ClassVar[type[base.Options]] = PrintStudioOptions
+    base_url: ClassVar[str] = ""  # every shop runs its own
 
     def __init__(self, options: PrintStudioOptions) -> None:
         self._currency = currency_code(options.currency)
@@ -125,7 +164,7 @@ class PrintStudio:
         if found is None:
             raise Rejected(f"{HEADER} is not sha256= and 64 hex digits")
         if not is_signed(callback.body, [found[1].lower().encode()], secrets):
-            raise Rejected(f"the signature matches none of {len(secrets)} secrets")
+            raise Rejected(f"the signature matches none of {counted_secrets(secrets)}")
 
     def normalize(self, callback: Callback) -> Reading:
         """Read one envelope; an event in no table is ignored, with a reason. Raises `Malformed`."""
@@ -155,69 +194,146 @@ class PrintStudio:
         return Reading(event_id=event_id, event_type=event, at=at, facts=facts, ignored=ignored)
 
     def _order(self, event: str, data: msgspec.Raw, *, at: Millis) -> Sequence[Fact]:
-        order = decoded(_ORDER, data, path="$.data")
+        order = decoded(ORDER, data, path="$.data")
         order_id = required_id(order.order_id, "$.data.orderId")
-        currency = self._currency or currency_code(order.currency)
-        common: dict[str, Any] = {
-            "at": at,
-            "order": order_id,
-            "ids": {"printstudio": (order_id,)},
-            "total": _money(order.total, currency),
-            "lines": _lines(order.line_items, currency),
-            "shipment": _shipment(order),
-            "customer": _customer(order.customer),
-        }
-        key = f"printstudio:{order_id}"
+        common = details(order, order_id, currency=self._currency, at=at)
         return tuple(
-            Fact(track=track, state=state, key=key if track is Track.FULFILMENT else None, **common)
+            Fact(
+                track=track,
+                state=state,
+                key=part_key(order_id) if track is Track.FULFILMENT else None,
+                **common,
+            )
             for track, state in ORDER_EVENTS[event]
         )
 
+    # The API.
 
-def _money(raw: msgspec.Raw, currency: str | None) -> Money | None:
-    number = literal_number(raw)
-    return None if number is None else decimal_money(number, currency)
+    def authorize(self, token: str) -> Mapping[str, str]:
+        """The API key in its header."""
+        return {"X-API-Key": token}
+
+    def order(self, number: str) -> Query:
+        """`GET api/orders/{id}`."""
+        return Query(path=f"{ORDERS}/{quote(number, safe='')}")
+
+    def more(self, reply: Reply) -> Sequence[Query]:  # noqa: ARG002 - the contract's
+        """Nothing: an order tells all that the API knows of it."""
+        return ()
+
+    def read(self, watched: Watched, replies: Sequence[Reply]) -> Reading:
+        """Read an order, bare or under `order` or `data`; raises `AskFailed` and `Malformed`.
+
+        Its order id is PrintStudio's own, whatever `watched.order` says: callbacks know no other.
+        """
+        reply = replies[0]
+        raw, path = _unwrapped(body_of(reply), "order")
+        order = decoded(ORDER, raw, path=path)
+        number = required_id(order.id, f"{path}.id")
+        if number != watched.number:
+            raise Malformed("must be the order that was asked for", path=f"{path}.id")
+        status = required_id(order.status, f"{path}.status")
+        facts = tuple(self._asked(order, number, status, at=reply.at))
+        return Reading(event_id=number, event_type=status, at=reply.at, facts=facts)
+
+    def _asked(self, order: Order, number: str, status: str, *, at: Millis) -> Iterator[Fact]:
+        common = details(order, number, currency=self._currency, at=at)
+        created_at = from_iso(order.created_at)
+        yield Fact(
+            track=Track.CREATED,
+            state="created",
+            implied=status != FIRST_STATUS,
+            **common | {"at": at if created_at is None else min(created_at, at)},
+        )
+        says = STATUSES.get(status, Status("created"))
+        if says.payment:
+            implied = says.payment == "implied"
+            yield Fact(track=Track.PAYMENT, state="paid", implied=implied, **common)
+        yield Fact(track=Track.FULFILMENT, state=says.fulfilment, key=part_key(number), **common)
+        if status not in STATUSES:
+            yield Fact(track=Track.CHANGE, what="status", state=status, **common)
+        if says.refunded:
+            yield Fact(track=Track.REFUND, state="succeeded", **common)
+
+    def page(self, cursor: str | None) -> Query:
+        """`GET api/orders?page=&limit=`; the cursor is the number of the page."""
+        return Query(path=ORDERS, params=(("page", cursor or "1"), ("limit", str(PAGE_SIZE))))
+
+    def read_page(
+        self, reply: Reply, cursor: str | msgspec.UnsetType | None = msgspec.UNSET
+    ) -> Page:
+        """Read `{"orders": [...]}`, `{"data": [...]}` or a bare array of orders; a full page has a next.
+
+        Entries without a readable id are passed over, unless there is no other. `cursor` is what
+        the page was asked with; left out, the answer's own `page` counts, and a list that names
+        none ends here.
+        """
+        listing, raw, path = _listing(body_of(reply, arrays=True))
+        entries = decoded(LIST, raw, path=path)
+        orders = [found for found in map(_listed, entries) if found is not None]
+        if entries and not orders:
+            raise Malformed("no order of the list has an id", path=path)
+        number = count(listing.page) if cursor is msgspec.UNSET else _page_number(cursor)
+        # More than were asked for is a list that is not cut into pages.
+        full = len(entries) == (count(listing.limit) or PAGE_SIZE)
+        return Page(orders=orders, cursor=str(number + 1) if full and number else None)
+
+    # Registration.
+
+    def registration(self, *, url: str, secret: str) -> Query:
+        """How to ask for callbacks of all order events to `url`, signed with `secret`."""
+        body = {"url": url, "events": tuple(ORDER_EVENTS), "secret": secret}
+        return Query(path=ENDPOINTS, method="POST", body=msgspec.json.encode(body))
+
+    def read_registration(self, reply: Reply) -> str:
+        """The id of the new endpoint, empty when the answer tells none; raises `AskFailed`."""
+        check_status(reply)
+        if not reply.body.strip():
+            return ""
+        body = body_of(reply)
+        try:
+            raw, path = _unwrapped(body, "endpoint")
+            told = decoded(_MEMBERS, raw, path=path).get("id")
+        except Malformed:
+            return ""
+        return told if is_id(told) else str(count(told) or "")
 
 
-def _lines(raw: msgspec.Raw, currency: str | None) -> tuple[Line, ...] | None:
+def _unwrapped(body: bytes, name: Literal["order", "endpoint"]) -> tuple[bytes | msgspec.Raw, str]:
+    """The thing itself and its path: bare, else under its name, else under `data`."""
+    answer = decoded(_ANSWER, body)
+    if answer.id:
+        return body, "$"
+    named: msgspec.Raw = getattr(answer, name)
+    if named:
+        return named, f"$.{name}"
+    return (answer.data, "$.data") if answer.data else (body, "$")
+
+
+def _listing(body: bytes) -> tuple[_Listing, bytes | msgspec.Raw, str]:
+    """What the list says of itself, its array, and the path of that."""
+    if body.lstrip().startswith(b"["):
+        return _Listing(), body, "$"
+    listing = decoded(_LISTING, body)
+    if listing.data and not listing.orders:
+        return listing, listing.data, "$.data"
+    return listing, listing.orders, "$.orders"
+
+
+def _listed(raw: msgspec.Raw) -> Listed | None:
     try:
-        if len(decoded(_LIST, raw)) > LINE_LIMIT:
-            return None
-        items = decoded(_LINES, raw)
+        entry = decoded(ORDER, raw)
     except Malformed:
         return None
-    return tuple(
-        Line(
-            id=text(item.id),
-            sku=text(item.sku_id),
-            name=text(item.name),
-            quantity=count(item.quantity),
-            unit_price=_money(item.unit_price, currency),
-            total=_money(item.total, currency),
-        )
-        for item in items
-    )
-
-
-def _shipment(order: _Order) -> Shipment | None:
-    shipment = Shipment(
-        tracking_number=text(order.tracking_number),
-        tracking_url=text(order.tracking_url),
-        carrier=text(order.carrier),
-        expected=text(order.estimated_delivery),
-    )
-    return None if shipment == Shipment() else shipment
-
-
-def _customer(value: object) -> dict[str, object] | None:
-    if not isinstance(value, dict):
+    if not is_id(entry.id):
         return None
-    return contact(
-        email=value.get("email"),
-        name=value.get("name"),
-        phone=value.get("phone"),
-        address=value.get("address"),
-    )
+    return Listed(number=entry.id, body=bytes(raw) if is_id(entry.status) else None)
+
+
+def _page_number(cursor: str | None) -> int | None:
+    if cursor is None:
+        return 1
+    return int(cursor) if _PAGE_NUMBER.fullmatch(cursor) else None
 
 
 def _subject_names(event: str) -> Sequence[str] | None:

@@ -86,6 +86,14 @@ def is_signed(message: bytes, given: Sequence[bytes], secrets: Sequence[bytes]) 
     return match
 
 
+def counted_secrets(secrets: Sequence[bytes]) -> str:
+    """How many secrets did not match, and what is odd about them, for the reason of a `Rejected`."""
+    counted = f"{len(secrets)} secret{'s' * (len(secrets) != 1)}"
+    if any(secret != secret.strip() for secret in secrets):
+        counted += "; one begins or ends with a blank, was that meant?"
+    return counted
+
+
 # JSON.
 
 

@@ -19,6 +19,7 @@ from gateway.providers.reading import (
     check_unicode,
     contact,
     count,
+    counted_secrets,
     currency_code,
     decoded,
     from_iso,
@@ -189,7 +190,7 @@ class Stripe:
         """
         timestamp, digests = _signature(only_header(callback, HEADER))
         if not is_signed(timestamp.encode() + b"." + callback.body, digests, secrets):
-            raise Rejected(f"no v1 signature matches any of {len(secrets)} secrets")
+            raise Rejected(f"no v1 entry matches any of {counted_secrets(secrets)}")
         age = now - int(timestamp) * 1000
         if abs(age) > tolerance:
             seconds = -(-abs(age) // 1000)

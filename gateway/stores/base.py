@@ -1,4 +1,4 @@
-"""The contract of a store: three small protocols, each named for who uses it.
+"""The contract of a store: small protocols, each named for who uses it.
 
 One method is one transaction; no connection crosses this border. A result is returned only when
 what it says is durable.
@@ -21,6 +21,7 @@ from gateway.models import (
     Outcome,
     Receipt,
     Subscription,
+    Verdict,
     Waiting,
 )
 from gateway.retries import Decision as RetryDecision
@@ -29,10 +30,53 @@ Decide = Callable[[Sequence[Entry], Known], Decision]
 WaitOver = Callable[[Sequence[Waiting], Known], Decision]
 
 
-class Intake(msgspec.Struct, frozen=True, kw_only=True):
-    """One authentic callback, read: its entries, or why there are none.
+class Watch(msgspec.Struct, frozen=True, kw_only=True):
+    """An order that a polled source is asked for; `number` is the provider's, `order` the shop's if given.
 
-    With `malformed` it goes to quarantine; with `ignored` it is stored, and makes nothing.
+    `wanted`: a person asked for it. `baseline`: what its first reply says is recorded silently.
+    `seen` hashes the facts of the last reply, whose time was `said_at`; they changed at
+    `changed_at`. Without `next_at` it is asked no more, and `problem` says why.
+    """
+
+    source: str
+    number: str
+    order: str | None = None
+    wanted: bool = False
+    baseline: bool = False
+    seen: bytes | None = None
+    said_at: Millis | None = None
+    changed_at: Millis
+    next_at: Millis | None
+    failures: int = 0
+    problem: str | None = None
+
+
+class Poll(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the poller of a source is; `refused` says why it asks no more.
+
+    `fingerprint` hashes the configuration, `cursor` is where the listing goes on, `listed` whether
+    it was complete once, `adopted` the last callback whose order was taken into the watch.
+    """
+
+    source: str
+    fingerprint: bytes
+    cursor: str | None = None
+    listed: bool = False
+    adopted: int = 0
+    refused: str | None = None
+    failures: int = 0
+    problem: str | None = None
+    next_at: Millis = Millis(0)
+    asked_at: Millis | None = None
+    answered_at: Millis | None = None
+
+
+class Intake(msgspec.Struct, frozen=True, kw_only=True):
+    """One authentic callback, or one reply of a polled source, read: its entries, or why there are none.
+
+    With `malformed` it goes to quarantine; with `ignored` it is stored, and makes nothing. `watch`
+    is the order that a poll asked for, written with what it said; `watches` are the orders that
+    are watched from now on. `again` is the quarantined callback that is read once more.
     """
 
     callback: Callback
@@ -43,6 +87,35 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     entries: Sequence[Entry] = ()
     ignored: str = ""
     malformed: str = ""
+    watch: Watch | None = None
+    watches: Sequence[Watch] = ()
+    again: str | None = None
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """One event that an intake would make, and for which subscriptions."""
+
+    id: str
+    type: str
+    order: str | None
+    subscriptions: Sequence[str]
+
+
+class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
+    """What accepting an intake does, in detail."""
+
+    verdict: Verdict
+    reason: str
+    notes: Sequence[Note]
+    made: Sequence[Made]
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """A callback as it was received, and what became of it."""
+
+    callback: Callback
+    event_id: str
+    verdict: Verdict
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,8 +168,68 @@ class Outbox(Protocol):
         """
         ...
 
+    async def rehearse(self, intake: Intake, decide: Decide, *, keep: bool) -> Rehearsal:
+        """Say what `accept` does, and do it only with `keep`.
+
+        Raises `NotFound` and `Conflict` for a callback that is not in quarantine `again`.
+        """
+        ...
+
+    async def stored(self, callback: str) -> Stored:
+        """A callback as it was received, to normalize it again; `NotFound`."""
+        ...
+
     async def wait_over(self, decide: WaitOver, now: Millis) -> int:
         """Make facts whose wait has ended orders of their own; the number of facts."""
+        ...
+
+
+class Polls(Protocol):
+    """What the poller needs to go on where it was."""
+
+    async def state(self, source: str) -> Poll | None:
+        """Where the poller of this source was; None before its first round."""
+        ...
+
+    async def save(self, poll: Poll, events: Sequence[Event] = ()) -> None:
+        """Write where it is, and publish operational events with it."""
+        ...
+
+    async def watch(self, watches: Sequence[Watch]) -> Sequence[str]:
+        """Watch orders that are not watched yet; the numbers of those that are new."""
+        ...
+
+    async def want(self, watch: Watch) -> bool:
+        """Watch an order because a person asks, whatever was known of it; whether it is new."""
+        ...
+
+    async def find(self, source: str, numbers: Sequence[str]) -> Mapping[str, Watch]:
+        """The watched ones of these orders, by number."""
+        ...
+
+    async def due(self, source: str, now: Millis, limit: int) -> Sequence[Watch]:
+        """The orders to ask for now, the most overdue first."""
+        ...
+
+    async def all(self, source: str, *, after: str | None, limit: int) -> Sequence[Watch]:
+        """All watched orders, those that are asked no more too, in an order that stays."""
+        ...
+
+    async def put(self, watch: Watch) -> None:
+        """Write how asking for an order went."""
+        ...
+
+    async def refresh(self, source: str, now: Millis) -> None:
+        """Read every order anew: what the replies mean may have changed with the configuration."""
+        ...
+
+    async def adopt(
+        self, source: str, *, after: int, limit: int, numbers_of: Callable[[bytes], Sequence[str]]
+    ) -> tuple[int, Sequence[str]]:
+        """The orders that callbacks of this source told of, at the provider, from a callback on.
+
+        Returns the last callback looked at (`after` again when there are no more) and the numbers.
+        """
         ...
 
 
@@ -251,6 +384,30 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     attempts: Mapping[str, Sequence[AttemptRow]]
 
 
+class RejectedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A rejected request as it is kept and shown: redacted."""
+
+    source: str
+    received_at: Millis
+    reason: str
+    headers: Sequence[tuple[str, str]]
+    body: str
+    size: int  # bytes of the body as it was sent
+    missed: int  # how many were rejected since the sample before, and not kept
+
+
+class Rejections(Protocol):
+    """What the hooks need to tell an operator why a sender is refused."""
+
+    def keep(self, source: str, reason: str, callback: Callback) -> None:
+        """Keep a sample, redacted, unless there are too many; never fails, never waits."""
+        ...
+
+    async def close(self) -> None:
+        """Write the samples that wait."""
+        ...
+
+
 class Records(Protocol):
     """What the faces read; it changes nothing."""
 
@@ -278,10 +435,14 @@ class Records(Protocol):
         """All subscriptions by name, those that the configuration has no more too."""
         ...
 
-    async def body(self, callback: str) -> bytes:
-        """The raw body of a callback; `NotFound`."""
+    async def callback(self, callback: str) -> tuple[CallbackRow, Callback]:
+        """A callback as it is shown, and as it was sent; `NotFound`."""
         ...
 
     async def explain(self, name: str) -> Sequence[Story]:
         """Everything about an order id, event id, delivery id, callback id or provider's id."""
+        ...
+
+    async def rejected(self, source: str, *, limit: int) -> Sequence[RejectedRow]:
+        """The newest samples of a source's rejected requests, newest first."""
         ...

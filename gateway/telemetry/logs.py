@@ -34,7 +34,8 @@ def configure(level: str, *, json: bool, stream: TextIO = sys.stderr) -> None:
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for library in ("uvicorn", "httpx2"):  # their lines name what ours say better
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 class Throttle:

@@ -65,7 +65,10 @@ class Public:
 def public_app(gateway: Gateway) -> ASGIApp:
     """What the world may reach."""
     hooks = Hooks(
-        gateway.receiver, body_limit=gateway.settings.server.body_limit, clock=gateway.clock
+        gateway.receiver,
+        gateway.rejections,
+        body_limit=gateway.settings.server.body_limit,
+        clock=gateway.clock,
     )
     others = [Route("/schemas/v1/{name}", Schemas().__call__), Route("/healthz", healthz)]
     return Public(hooks, _application(others))

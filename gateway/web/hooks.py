@@ -22,7 +22,7 @@ from gateway.errors import (
 )
 from gateway.models import Callback, Millis, Receipt, Verdict
 from gateway.telemetry.logs import Throttle
-from gateway.web.problems import error_problem, problem
+from gateway.web.problems import PUBLIC, error_problem, problem
 
 HOOKS = "/hooks/"
 BODIES = 64 << 20  # bytes of bodies under way in all, so that slow senders cannot fill the memory
@@ -33,10 +33,19 @@ logger = logging.getLogger("gateway.hooks")
 _encoder = msgspec.json.Encoder()
 
 
+class Answers(Protocol):
+    """The part of a source that a hook needs."""
+
+    @property
+    def rejection_status(self) -> int:
+        """The status for whoever does not prove to be this source."""
+        ...
+
+
 class Receives(Protocol):
     """The part of the receiver that a hook needs."""
 
-    def source(self, name: str) -> object:
+    def source(self, name: str) -> Answers:
         """`NotFound` when there is no such source."""
         ...
 
@@ -45,11 +54,27 @@ class Receives(Protocol):
         ...
 
 
+class Keeps(Protocol):
+    """Who keeps samples of what is rejected; it never fails, and never waits."""
+
+    def keep(self, source: str, reason: str, callback: Callback) -> None:
+        """Keep a sample, or only count it."""
+        ...
+
+
 class Hooks:
     """The ASGI application of the paths below `HOOKS`; `body_limit` is bytes."""
 
-    def __init__(self, receiver: Receives, *, body_limit: int, clock: Callable[[], Millis]) -> None:
-        self._receiver, self._limit, self._clock = receiver, body_limit, clock
+    def __init__(
+        self,
+        receiver: Receives,
+        rejections: Keeps,
+        *,
+        body_limit: int,
+        clock: Callable[[], Millis],
+    ) -> None:
+        self._receiver, self._rejections = receiver, rejections
+        self._limit, self._clock = body_limit, clock
         self._room = max(BODIES, 4 * body_limit)
         self._under_way = 0
         self._throttle = Throttle(time.monotonic)
@@ -68,7 +93,8 @@ class Hooks:
             return
         except Rejected as error:
             self._log_rejection(source, error)
-            await error_problem(error)(scope, receive, send)
+            status = self._receiver.source(source).rejection_status
+            await problem(status, PUBLIC[Rejected])(scope, receive, send)
             return
         except GatewayError as error:
             await error_problem(error)(scope, receive, send)
@@ -107,7 +133,11 @@ class Hooks:
                 body=chunks[0] if len(chunks) == 1 else b"".join(chunks),
                 received_at=received_at,
             )
-            return await self._receiver.receive(callback)
+            try:
+                return await self._receiver.receive(callback)
+            except Rejected as error:
+                self._rejections.keep(source, str(error), callback)
+                raise
         finally:
             self._under_way -= held
 

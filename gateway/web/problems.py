@@ -1,7 +1,7 @@
 """From our errors to HTTP: the one place, as problem+json (RFC 9457)."""
 
-import http
 from collections.abc import Mapping
+from http.client import responses
 
 import msgspec
 from starlette.responses import Response
@@ -29,8 +29,11 @@ STATUSES: Mapping[type[GatewayError], int] = {
     Unavailable: 503,
 }
 
-UNANSWERED = "ConfigError", "StartupError", "Malformed", "ForbiddenAddress", "UnfitEvent"
-"""Errors that end elsewhere: at the start, in quarantine, in an outcome; a test holds this."""
+UNANSWERED = (
+    *("ConfigError", "StartupError", "Malformed", "ForbiddenAddress", "UnfitEvent"),
+    *("AskFailed", "TokenRefused", "Denied", "Missing", "Throttled"),
+)
+"""Errors that end elsewhere: at the start, in quarantine, in an outcome, in a poll; a test holds this."""
 
 PUBLIC: Mapping[type[GatewayError], str] = {
     Rejected: "the signature is missing, wrong or too old; the gateway's log says which"
@@ -40,7 +43,7 @@ PUBLIC: Mapping[type[GatewayError], str] = {
 
 def problem(status: int, detail: str, **headers: str) -> Response:
     """A problem as an answer; `headers` are further ones, as in `allow="POST"`."""
-    body = {"type": "about:blank", "title": http.HTTPStatus(status).phrase, "status": status}
+    body = {"type": "about:blank", "title": responses.get(status, "Refused"), "status": status}
     return Response(
         msgspec.json.encode(body | {"detail": detail}),
         status_code=status,

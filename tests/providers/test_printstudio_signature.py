@@ -99,7 +99,7 @@ MALFORMED: list[tuple[str, list[bytes | str], str]] = [
     ("Arabic-Indic digits", ["٠" * 64], "not ASCII"),
     ("full-width digits", ["０" * 64], "not ASCII"),
     ("byte order mark", [b"\xef\xbb\xbf" + GOOD.encode()], "not ASCII"),
-    ("wrong", [BAD], "matches none of 1 secrets"),
+    ("wrong", [BAD], "matches none of 1 secret$"),
     ("wrong with prefix", [f"sha256={BAD}"], "matches none"),
     ("backwards", [GOOD[::-1]], "matches none"),
     ("of another body", [digest(BODY + b" ")], "matches none"),

@@ -74,8 +74,8 @@ MALFORMED: list[tuple[str, list[bytes | str], str]] = [
     ("space before time", [f" t={TIME},v1={GOOD}"], "one t"),
     ("space after time", [f"t={TIME} ,v1={GOOD}"], "one t"),
     ("space in time", [f"t= {TIME},v1={GOOD}"], "one t"),
-    ("space after signature", [f"t={TIME},v1={GOOD} "], "no v1 signature matches"),
-    ("space before signature", [f"t={TIME},v1= {GOOD}"], "no v1 signature matches"),
+    ("space after signature", [f"t={TIME},v1={GOOD} "], "no v1 entry matches"),
+    ("space before signature", [f"t={TIME},v1= {GOOD}"], "no v1 entry matches"),
     ("trailing comma", [f"t={TIME},v1={GOOD},"], "no ="),
     ("leading comma", [f",t={TIME},v1={GOOD}"], "no ="),
     ("semicolon", [f"t={TIME};v1={GOOD}"], "one t"),
@@ -84,21 +84,21 @@ MALFORMED: list[tuple[str, list[bytes | str], str]] = [
     ("two times", [f"t={TIME},t={TIME},v1={GOOD}"], "one t"),
     ("two different times", [f"t=1,t={TIME},v1={GOOD}"], "one t"),
     ("quoted", [f'"t={TIME},v1={GOOD}"'], "one t"),
-    ("quoted signature", [f't={TIME},v1="{GOOD}"'], "no v1 signature matches"),
-    ("empty signature", [f"t={TIME},v1="], "no v1 signature matches"),
-    ("short signature", [f"t={TIME},v1={GOOD[:-1]}"], "no v1 signature matches"),
-    ("long signature", [f"t={TIME},v1={GOOD}0"], "no v1 signature matches"),
-    ("upper case signature", [f"t={TIME},v1={GOOD.upper()}"], "no v1 signature matches"),
-    ("doubled equals", [f"t={TIME},v1=={GOOD}"], "no v1 signature matches"),
-    ("0x", [f"t={TIME},v1=0x{GOOD}"], "no v1 signature matches"),
-    ("sha256=", [f"t={TIME},v1=sha256={GOOD}"], "no v1 signature matches"),
-    ("not hex", [f"t={TIME},v1={'z' * 64}"], "no v1 signature matches"),
-    ("wrong", [f"t={TIME},v1={BAD}"], "no v1 signature matches"),
-    ("base64", [f"t={TIME},v1=eZxLp7szn4yGAa39ES8O"], "no v1 signature matches"),
-    ("newline at the end", [f"t={TIME},v1={GOOD}\n"], "no v1 signature matches"),
+    ("quoted signature", [f't={TIME},v1="{GOOD}"'], "no v1 entry matches"),
+    ("empty signature", [f"t={TIME},v1="], "no v1 entry matches"),
+    ("short signature", [f"t={TIME},v1={GOOD[:-1]}"], "no v1 entry matches"),
+    ("long signature", [f"t={TIME},v1={GOOD}0"], "no v1 entry matches"),
+    ("upper case signature", [f"t={TIME},v1={GOOD.upper()}"], "no v1 entry matches"),
+    ("doubled equals", [f"t={TIME},v1=={GOOD}"], "no v1 entry matches"),
+    ("0x", [f"t={TIME},v1=0x{GOOD}"], "no v1 entry matches"),
+    ("sha256=", [f"t={TIME},v1=sha256={GOOD}"], "no v1 entry matches"),
+    ("not hex", [f"t={TIME},v1={'z' * 64}"], "no v1 entry matches"),
+    ("wrong", [f"t={TIME},v1={BAD}"], "no v1 entry matches"),
+    ("base64", [f"t={TIME},v1=eZxLp7szn4yGAa39ES8O"], "no v1 entry matches"),
+    ("newline at the end", [f"t={TIME},v1={GOOD}\n"], "no v1 entry matches"),
     ("newline in the time", [f"t={TIME}\n,v1={GOOD}"], "one t"),
-    ("carriage return", [f"t={TIME},v1={GOOD}\r\n"], "no v1 signature matches"),
-    ("NUL", [f"t={TIME},v1={GOOD}\0"], "no v1 signature matches"),
+    ("carriage return", [f"t={TIME},v1={GOOD}\r\n"], "no v1 entry matches"),
+    ("NUL", [f"t={TIME},v1={GOOD}\0"], "no v1 entry matches"),
     ("NUL in the time", [f"t={TIME}\0,v1={GOOD}"], "one t"),
     ("NUL only", [b"\0"], "no ="),
     ("Latin-1", [f"t={TIME},v1={GOOD},x=é".encode("latin-1")], "not ASCII"),
@@ -171,7 +171,7 @@ def test_any_secret_of_a_rotation_verifies() -> None:
     both = signed(str(TIME), secret=old) + "," + signed(str(TIME), secret=new).split(",")[1]
     for secrets in ((old,), (new,), (b"whsec_other", new)):
         verify(both, secrets=secrets)
-    with pytest.raises(Rejected, match="no v1 signature matches any of 2 secrets"):
+    with pytest.raises(Rejected, match="no v1 entry matches any of 2 secrets"):
         verify(signed(str(TIME), secret=b"whsec_third"), secrets=(old, new))
 
 
@@ -188,7 +188,7 @@ def test_the_raw_bytes_are_signed_not_their_meaning() -> None:
     header = signed(str(TIME), body)
     verify(header, body=body)
     for other in (as_bytes(json.loads(body)), body + b"\n", body[:-1], b""):
-        with pytest.raises(Rejected, match="no v1 signature matches"):
+        with pytest.raises(Rejected, match="no v1 entry matches"):
             verify(header, body=other)
 
 
@@ -202,3 +202,11 @@ def test_other_headers_are_not_looked_at() -> None:
     sent = Callback(source="s", headers=headers, body=BODY, received_at=Millis(0))
     with pytest.raises(Rejected, match="Stripe-Signature is missing"):
         STRIPE.verify(sent, secrets=(SECRET,), tolerance=TOLERANCE, now=Millis(TIME * 1000))
+
+
+@pytest.mark.parametrize("secret", [b"whsec_a ", b"\twhsec_a", b"whsec_a\n"])
+def test_a_secret_with_a_blank_at_an_end_is_hinted_at(secret: bytes) -> None:
+    header = signed(str(TIME), secret=b"whsec_a")
+    with pytest.raises(Rejected, match="1 secret; one begins or ends with a blank"):
+        verify(header, secrets=(secret,))
+    verify(signed(str(TIME), secret=secret), secrets=(secret,))

@@ -6,8 +6,15 @@ from typing import Any
 import pytest
 
 from gateway.models import Delivery, Failure, Millis, Outcome, Subscription
-from gateway.retries import CODES, TRANSITIONS, DeliveryState, Step, decide
-from gateway.sender import LONGEST_WAIT, retry_after
+from gateway.retries import (
+    CODES,
+    LONGEST_WAIT,
+    TRANSITIONS,
+    DeliveryState,
+    Step,
+    decide,
+    retry_after,
+)
 
 NOW = Millis(1_768_487_400_000)
 SCHEDULE = (Millis(5_000), Millis(300_000), Millis(1_800_000))

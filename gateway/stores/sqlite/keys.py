@@ -1,5 +1,6 @@
-"""Hashes of what an attacker can choose: only these are indexed (design section 4)."""
+"""Hashes of what an attacker can choose: only these are indexed (design section 4); and parameters."""
 
+from collections.abc import Iterable
 from hashlib import blake2b
 
 SIZE = 16  # bytes
@@ -13,3 +14,8 @@ def key(space: str, text: str) -> bytes:
 def digest(body: bytes) -> bytes:
     """The hash of a body."""
     return blake2b(body, digest_size=SIZE).digest()
+
+
+def marks(items: Iterable[object]) -> str:
+    """As many question marks of a statement as there are items."""
+    return ", ".join("?" for _ in items)

@@ -1,14 +1,14 @@
 """The accepting transaction: callback, order state, events, routing verdicts and deliveries together."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from gateway.errors import GatewayError
+from gateway.errors import Conflict, GatewayError, NotFound
 from gateway.models import (
+    Callback,
     Decision,
-    Delivery,
     Entry,
     Event,
     Known,
@@ -18,11 +18,11 @@ from gateway.models import (
     Verdict,
     Waiting,
 )
-from gateway.stores.base import Decide, Intake, WaitOver
-from gateway.stores.sqlite.keys import digest, key
+from gateway.stores.base import Decide, Intake, Made, Rehearsal, Stored, WaitOver
+from gateway.stores.sqlite.keys import digest, key, marks
+from gateway.stores.sqlite.polls import put_watch, revive_watch
+from gateway.stores.sqlite.publish import Route, publish
 from gateway.stores.sqlite.writer import Batch, Writer, of_the_file
-
-Route = Callable[[Event], tuple[bytes, tuple[int, ...]]]
 
 logger = logging.getLogger("gateway.store")
 
@@ -30,6 +30,7 @@ _encoder = msgspec.json.Encoder()
 _notes = msgspec.json.Decoder(list[Note])
 _pack = msgspec.msgpack.Encoder()
 _entry = msgspec.msgpack.Decoder(Entry)
+_headers = msgspec.msgpack.Decoder(list[tuple[bytes, bytes]])
 
 LINKED = "linked by a later callback"
 
@@ -46,6 +47,21 @@ class SqliteOutbox:
             lambda batch: _Acceptance(batch, self._route()).accept(intake, decide)
         )
         return receipt
+
+    async def rehearse(self, intake: Intake, decide: Decide, *, keep: bool) -> Rehearsal:
+        """See `gateway.stores.base.Outbox`."""
+        try:
+            rehearsal: Rehearsal = await self._writer.submit(
+                lambda batch: _Acceptance(batch, self._route()).rehearse(intake, decide, keep=keep)
+            )
+        except Undone as undone:
+            return undone.rehearsal
+        return rehearsal
+
+    async def stored(self, callback: str) -> Stored:
+        """See `gateway.stores.base.Outbox`."""
+        stored: Stored = await self._writer.submit(lambda batch: _stored(batch, callback))
+        return stored
 
     async def wait_over(self, decide: WaitOver, now: Millis) -> int:
         """See `gateway.stores.base.Outbox`."""
@@ -73,74 +89,12 @@ class Stuck(Exception):
         self.unlinked = unlinked
 
 
-def publish(
-    batch: Batch,
-    route: Route,
-    event: Event,
-    *,
-    now: Millis,
-    callback: int | None = None,
-    order_row: int | None = None,
-) -> None:
-    """Write one event and its deliveries; those for whom there is room are born leased."""
-    routing, matched = route(event)
-    execute = batch.connection.execute
-    row = execute(
-        "INSERT INTO events (event_id, type, source, shop, order_id, order_row, seq, time, recorded,"
-        " callback, routing, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            event.id,
-            event.type,
-            event.source,
-            event.shop,
-            event.order,
-            order_row,
-            event.seq,
-            event.time,
-            event.recorded,
-            callback,
-            routing,
-            event.body,
-        ),
-    ).lastrowid
-    for subscription in matched:
-        leased = batch.room.get(subscription, 0) > 0 and not _behind(batch, subscription, now)
-        delivery = execute(
-            "INSERT INTO deliveries (event, subscription, state, due, claim) VALUES (?, ?, ?, ?, ?)",
-            (row, subscription, int(leased), now, batch.claim if leased else None),
-        ).lastrowid
-        assert delivery is not None
-        if not leased:
-            batch.behind[subscription] = True
-            batch.waiting[subscription] = now
-            continue
-        batch.room[subscription] -= 1
-        batch.born.append(
-            Delivery(
-                id=delivery,
-                subscription=subscription,
-                event_id=event.id,
-                event_type=event.type,
-                body=event.body,
-                attempts=0,
-                number=0,
-                first_at=None,
-                claim=batch.claim,
-            )
-        )
+class Undone(Exception):
+    """Takes back what was done for a rehearsal."""
 
-
-def _behind(batch: Batch, subscription: int, now: Millis) -> bool:
-    """Whether due deliveries of this subscription wait already: nothing new may overtake them."""
-    known = batch.behind.get(subscription)
-    if known is None:
-        found = batch.connection.execute(
-            "SELECT 1 FROM deliveries WHERE subscription = ? AND state = 0 AND state < 2"
-            " AND due <= ? LIMIT 1",
-            (subscription, now),
-        ).fetchone()
-        known = batch.behind[subscription] = found is not None
-    return known
+    def __init__(self, rehearsal: Rehearsal) -> None:
+        super().__init__("a rehearsal")
+        self.rehearsal = rehearsal
 
 
 class _Acceptance:
@@ -150,8 +104,11 @@ class _Acceptance:
         self._batch, self._route = batch, route
         self._connection = batch.connection
         self._keys: dict[str, bytes] = {}
+        self._made: list[tuple[Event, tuple[int, ...]]] = []
 
     def accept(self, intake: Intake, decide: Decide) -> Receipt:
+        if intake.again is not None:
+            return self._again(intake, decide, intake.again)
         callback = intake.callback
         dedupe = key(callback.source, intake.event_id)
         body_hash = digest(callback.body)
@@ -176,19 +133,68 @@ class _Acceptance:
         self, intake: Intake, decide: Decide, *, dedupe: bytes, body_hash: bytes, number: int | None
     ) -> Receipt:
         decision, verdict, reason = self._decide(intake, decide)
-        orders = self._save_orders(decision, intake.shop, intake.callback.received_at)
+        now = intake.entries[0].origin.recorded if intake.entries else intake.callback.received_at
+        orders = self._save_orders(decision, intake.shop, now)
         notes = decision.notes.get(0, [])
         row = (verdict, reason, _encoder.encode(notes), _order_row(notes, orders))
         if number is None:
             number = self._insert(intake, dedupe, body_hash, row)
         else:
             self._update(row, number)
-        self._apply(decision, orders, intake.shop, number, intake.callback.received_at)
+        self._apply(decision, orders, intake.shop, number, now)
+        if intake.watch is not None:
+            put_watch(self._batch, intake.watch)
+        for watch in intake.watches:
+            revive_watch(self._batch, watch)
         if verdict is Verdict.QUARANTINED:
             source = intake.callback.source
             logger.warning("quarantined cb_%d of source %s: %r", number, source, reason)
         events = [event for note in notes for event in note.events]
         return _receipt(number, verdict, events, duplicate=False)
+
+    def _again(self, intake: Intake, decide: Decide, callback: str) -> Receipt:
+        """A callback in quarantine, read once more: by now it may have another event id."""
+        execute = self._connection.execute
+        number = callback_number(callback)
+        known = execute("SELECT verdict, dedupe FROM callbacks WHERE id = ?", (number,)).fetchone()
+        if known is None:
+            raise NotFound(f"there is no callback {callback}")
+        if known[0] != Verdict.QUARANTINED:
+            raise Conflict(f"callback {callback} is not in quarantine: its verdict is {known[0]}")
+        dedupe = key(intake.callback.source, intake.event_id)
+        twin = execute("SELECT id FROM callbacks WHERE dedupe = ?", (dedupe,)).fetchone()
+        if twin is not None and twin[0] != number:
+            reason = f"its provider sent it again, as cb_{twin[0]}"
+            self._update((Verdict.MERGED, reason, _encoder.encode([]), None), number)
+            return _receipt(number, Verdict.MERGED, [], duplicate=False)
+        execute(
+            "UPDATE callbacks SET event_id = ?, event_type = ?, dedupe = ? WHERE id = ?",
+            (intake.event_id, intake.event_type, dedupe, number),
+        )
+        return self._write(intake, decide, dedupe=dedupe, body_hash=b"", number=number)
+
+    def rehearse(self, intake: Intake, decide: Decide, *, keep: bool) -> Rehearsal:
+        """Accept, and tell in detail what came of it; `Undone` takes it back."""
+        receipt = self.accept(intake, decide)
+        reason, notes = self._connection.execute(
+            "SELECT reason, notes FROM callbacks WHERE id = ?", (callback_number(receipt.id),)
+        ).fetchone()
+        names = dict(self._connection.execute("SELECT id, name FROM subscriptions").fetchall())
+        made = [
+            Made(
+                id=event.id,
+                type=event.type,
+                order=event.order,
+                subscriptions=[names[subscription] for subscription in matched],
+            )
+            for event, matched in self._made
+        ]
+        rehearsal = Rehearsal(
+            verdict=receipt.verdict, reason=reason, notes=_notes.decode(notes), made=made
+        )
+        if not keep:
+            raise Undone(rehearsal)
+        return rehearsal
 
     def _decide(self, intake: Intake, decide: Decide) -> tuple[Decision, Verdict, str]:
         """The decision, or quarantine: what is authentic is never lost, whatever is wrong with it."""
@@ -272,7 +278,7 @@ class _Acceptance:
 
     def _links(self, hashes: dict[bytes, str]) -> dict[str, str]:
         rows = self._connection.execute(
-            f"SELECT key, order_id FROM links WHERE key IN ({_marks(hashes)})",  # noqa: S608
+            f"SELECT key, order_id FROM links WHERE key IN ({marks(hashes)})",  # noqa: S608
             tuple(hashes),
         )
         return {hashes[found]: order for found, order in rows}
@@ -280,7 +286,7 @@ class _Acceptance:
     def _waiting(self, hashes: dict[bytes, str]) -> list[Waiting]:
         rows = self._connection.execute(
             "SELECT DISTINCT id, entry FROM unlinked_keys JOIN unlinked ON id = unlinked"  # noqa: S608
-            f" WHERE key IN ({_marks(hashes)}) ORDER BY id",
+            f" WHERE key IN ({marks(hashes)}) ORDER BY id",
             tuple(hashes),
         )
         return [Waiting(id=number, entry=self._entry(entry)) for number, entry in rows.fetchall()]
@@ -299,7 +305,7 @@ class _Acceptance:
     def _orders(self, shop: str, names: set[str]) -> dict[str, bytes]:
         hashes = [self._key(shop, name) for name in names]
         rows = self._connection.execute(
-            f"SELECT order_id, state FROM orders WHERE key IN ({_marks(hashes)})",  # noqa: S608
+            f"SELECT order_id, state FROM orders WHERE key IN ({marks(hashes)})",  # noqa: S608
             hashes,
         )
         return dict(rows)
@@ -332,7 +338,7 @@ class _Acceptance:
                 "INSERT OR REPLACE INTO links VALUES (?, ?)", (self._key(shop, name), order)
             )
         for callback, event in decision.events:
-            publish(
+            matched = publish(
                 self._batch,
                 self._route,
                 event,
@@ -340,6 +346,7 @@ class _Acceptance:
                 callback=callback or number,
                 order_row=orders.get(event.order) if event.order is not None else None,
             )
+            self._made.append((event, matched))
         for entry in decision.wait:
             self._wait(entry, shop, number, now)
         if decision.linked:
@@ -395,13 +402,31 @@ class _Acceptance:
         return len(decision.linked)
 
 
+def callback_number(callback: str) -> int:
+    """The row of a callback such as `cb_5`; `NotFound` for what is no such id."""
+    digits = callback.removeprefix("cb_")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
+        raise NotFound(f"there is no callback {callback}: an id looks like cb_5")
+    return int(digits)
+
+
+def _stored(batch: Batch, callback: str) -> Stored:
+    row = batch.connection.execute(
+        "SELECT source, event_id, received_at, headers, body, verdict FROM callbacks WHERE id = ?",
+        (callback_number(callback),),
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"there is no callback {callback}")
+    source, event_id, received_at, headers, body, verdict = row
+    kept = Callback(
+        source=source, headers=_headers.decode(headers), body=body, received_at=received_at
+    )
+    return Stored(callback=kept, event_id=event_id, verdict=Verdict(verdict))
+
+
 def _order_row(notes: Sequence[Note], orders: dict[str, int]) -> int | None:
     """The row of the order that a callback is about."""
     return next((orders[note.order] for note in notes if note.order is not None), None)
-
-
-def _marks(items: Iterable[object]) -> str:
-    return ", ".join("?" for _ in items)
 
 
 def _events(notes: bytes) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from gateway.models import Delivery, Millis
 from gateway.retries import Step
 from gateway.stores.base import Claimed, Settlement
-from gateway.stores.sqlite.outbox import Route, publish
+from gateway.stores.sqlite.publish import Route, publish
 from gateway.stores.sqlite.writer import Batch, Writer
 
 

@@ -11,13 +11,14 @@ import msgspec
 
 from gateway.errors import NotFound, StartupError
 from gateway.matching import REASONS, Match, unpack
-from gateway.models import Entry, Note
+from gateway.models import Callback, Entry, Note
 from gateway.retries import CODES
 from gateway.stores.base import (
     AttemptRow,
     CallbackRow,
     DeliveryRow,
     EventRow,
+    RejectedRow,
     Routing,
     Story,
     SubscriptionRow,
@@ -25,9 +26,11 @@ from gateway.stores.base import (
 )
 from gateway.stores.migrate import IDENTITY, check_identity
 from gateway.stores.sqlite.keys import key
+from gateway.stores.sqlite.rejected import read_rejected
 
 _notes = msgspec.json.Decoder(list[Note])
 _entry = msgspec.msgpack.Decoder(Entry)
+_headers = msgspec.msgpack.Decoder(list[tuple[bytes, bytes]])
 _names = msgspec.json.Decoder(list[tuple[int, str]])
 _declared = msgspec.json.Decoder(dict[str, Any])
 _states = {code: str(state) for state, code in CODES.items()}
@@ -149,14 +152,24 @@ class SqliteRecords:
             for row in await self._fetch(SUBSCRIPTION)
         ]
 
-    async def body(self, callback: str) -> bytes:
+    async def rejected(self, source: str, *, limit: int) -> Sequence[RejectedRow]:
+        """See `gateway.stores.base.Records`."""
+        return await read_rejected(self._path, source, limit)
+
+    async def callback(self, callback: str) -> tuple[CallbackRow, Callback]:
         """See `gateway.stores.base.Records`."""
         number = _number(callback, "cb_")
-        rows = await self._fetch("SELECT body FROM callbacks WHERE id = ?", (number,))
-        if not rows:
+        rows = await self._fetch(CALLBACK + " WHERE id = ?", (number,))
+        sent = await self._fetch("SELECT headers, body FROM callbacks WHERE id = ?", (number,))
+        if not (rows and sent):
             raise NotFound(f"there is no callback {callback}")
-        body: bytes = rows[0][0]
-        return body
+        row, ((headers, body),) = _callback(rows[0]), sent
+        return row, Callback(
+            source=row.source,
+            headers=_headers.decode(headers),
+            body=body,
+            received_at=row.received_at,
+        )
 
     async def explain(self, name: str) -> Sequence[Story]:
         """See `gateway.stores.base.Records`."""

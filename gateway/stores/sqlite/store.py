@@ -6,8 +6,10 @@ from pathlib import Path
 from gateway.stores.sqlite.catalog import SqliteCatalog
 from gateway.stores.sqlite.lock import Owner
 from gateway.stores.sqlite.outbox import SqliteOutbox
+from gateway.stores.sqlite.polls import SqlitePolls
 from gateway.stores.sqlite.queue import SqliteQueue
 from gateway.stores.sqlite.records import SqliteRecords
+from gateway.stores.sqlite.rejected import SqliteRejections
 from gateway.stores.sqlite.writer import Writer
 
 
@@ -21,6 +23,8 @@ class SqliteStore:
         self.catalog = SqliteCatalog(self._writer)
         self.outbox = SqliteOutbox(self._writer, route=lambda: self.catalog.routes)
         self.queue = SqliteQueue(self._writer, route=lambda: self.catalog.routes)
+        self.polls = SqlitePolls(self._writer, route=lambda: self.catalog.routes)
+        self.rejections = SqliteRejections(path)
         self.attach = self._writer.attach
 
     def open(self) -> None:

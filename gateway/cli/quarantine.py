@@ -1,0 +1,175 @@
+"""`gateway quarantine`: look at a callback that could not be read, and read what lies there again."""
+
+import asyncio
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
+
+from gateway.cli.control import LATER, Answer, ask, owning
+from gateway.cli.look import body, draw, read, say
+from gateway.cli.tables import callback_view, clean
+from gateway.config.settings import Settings
+from gateway.errors import Conflict, GatewayError, NotFound, Unavailable
+from gateway.models import Verdict
+
+ALL = 1_000_000  # callbacks in one go: more than a quarantine ever holds
+
+_CALLBACK = re.compile(r"(?:cb_)?([0-9]{1,18})")
+
+Told = Callable[[str, Answer | GatewayError], None]
+
+
+def show(settings: Settings, callback: str) -> None:
+    """Print what is known of a callback, and its body last; `NotFound`."""
+    row, sent = read(settings, lambda records: records.callback(_named(callback)))
+    draw(callback_view(row, len(sent.headers)))
+    say("")
+    body(sent.body)
+
+
+def retry(
+    settings: Settings, callback: str | None, *, whole: Callable[[], Settings], dry_run: bool
+) -> None:
+    """Read one callback again, or all, oldest first; print what that makes, or would make.
+
+    The running gateway does it. When none runs, `whole` gives the settings with the sources and
+    subscriptions, and it is done here. Raises `NotFound` and `Conflict` for a `callback` that is
+    not in quarantine; among all of them, such a one is only told.
+    """
+    names = _waiting(settings) if callback is None else [_present(settings, callback)]
+    if not names:
+        say("The quarantine is empty.")
+        return
+    report = Report(dry_run=dry_run)
+    with _lines(len(names)) as line:
+
+        def tell(name: str, answer: Answer | GatewayError) -> None:
+            if callback is not None and isinstance(answer, GatewayError):
+                raise answer
+            line([f"{name} {told}" for told in report.of(answer)])
+
+        live = _live(settings, names, tell, dry_run=dry_run)
+        if not live:
+            asyncio.run(_directly(whole(), names, tell, dry_run=dry_run))
+    say(report.sums(len(names), live=live))
+
+
+class Report:
+    """From answers to lines: `+` what it makes, `=` nothing, `!` still in quarantine."""
+
+    def __init__(self, *, dry_run: bool) -> None:
+        self._dry_run = dry_run
+        self._events = self._made = self._nothing = 0
+
+    def of(self, answer: Answer | GatewayError) -> list[str]:
+        """The lines of one callback."""
+        if isinstance(answer, GatewayError):
+            return [f"! not read: {answer}"]
+        events: Sequence[Mapping[str, Any]] = answer["events"]
+        reason = answer["reason"]
+        if answer["verdict"] == Verdict.QUARANTINED:
+            return [f"! still quarantined: {reason}"]
+        if events:
+            self._made += 1
+            self._events += len(events)
+            return [_event(event) for event in events]
+        self._nothing += 1
+        return [f"= nothing: {answer['verdict']}{f', {reason}' if reason else ''}"]
+
+    def sums(self, total: int, *, live: bool) -> str:
+        """The last line."""
+        left = total - self._made - self._nothing
+        of = f"Of {_counted(total, 'callback')}"
+        events = _counted(self._events, "event")
+        if self._dry_run:
+            alone = " Each was tried alone, on what is known now." if total > 1 else ""
+            return (
+                f"{of} {self._made} would make {events}, {self._nothing} nothing,"
+                f" {left} would stay in quarantine.{alone}"
+            )
+        later = LATER if self._events and not live else ""
+        return (
+            f"{of} {self._made} made {events}, {self._nothing} nothing,"
+            f" {left} stayed in quarantine{later}."
+        )
+
+
+def _event(event: Mapping[str, Any]) -> str:
+    order = f" of order {event['order']}" if event["order"] is not None else ""
+    wanted = ", ".join(event["subscriptions"]) or "nobody"
+    return f"+ {event['type']}{order} ({event['id']}) -> {wanted}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _named(callback: str) -> str:
+    found = _CALLBACK.fullmatch(callback)
+    if found is None:
+        raise NotFound(
+            f"there is no callback {callback}: an id looks like cb_5,"
+            " `gateway quarantine` lists them"
+        )
+    return f"cb_{found[1]}"
+
+
+def _present(settings: Settings, callback: str) -> str:
+    """Its name, after a look that it is there: before anything is locked for it."""
+    return read(settings, lambda records: records.callback(_named(callback)))[0].id
+
+
+def _waiting(settings: Settings) -> list[str]:
+    rows = read(settings, lambda records: records.quarantined(limit=ALL))
+    return [row.id for row in reversed(rows)]
+
+
+def _live(settings: Settings, names: Sequence[str], tell: Told, *, dry_run: bool) -> bool:
+    """Ask the running gateway; False when none runs."""
+    for done, name in enumerate(names):
+        flag = "true" if dry_run else "false"
+        try:
+            answer = ask(settings, f"/v1/callbacks/{name}/retry?dry_run={flag}")
+        except (NotFound, Conflict) as error:
+            tell(name, error)
+            continue
+        if answer is None and done:
+            raise Unavailable(f"the gateway stopped after {_counted(done, 'callback')}: try again")
+        if answer is None:
+            return False
+        tell(name, answer)
+    return True
+
+
+async def _directly(settings: Settings, names: Sequence[str], tell: Told, *, dry_run: bool) -> None:
+    async with owning(settings) as gateway:
+        for name in names:
+            try:
+                answer: Answer | GatewayError = await gateway.retry_callback(name, dry_run=dry_run)
+            except (NotFound, Conflict) as error:
+                answer = error
+            tell(name, answer)
+
+
+@contextmanager
+def _lines(total: int) -> Iterator[Callable[[list[str]], None]]:
+    """Prints the lines of one callback after the other; on a terminal above a bar of progress."""
+    if total == 1 or not sys.stdout.isatty():
+        yield lambda lines: say("\n".join(map(clean, lines)))
+        return
+    columns = TextColumn("reading again"), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, console=Console(), transient=True) as progress:
+        task = progress.add_task("", total=total)
+
+        def print_above(lines: list[str]) -> None:
+            for line in lines:
+                progress.console.print(Text(clean(line)), soft_wrap=True)
+            progress.advance(task)
+
+        yield print_above

@@ -1,0 +1,126 @@
+"""From what a provider's replies say about an order to what the outbox takes: pure."""
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+
+from gateway.models import Callback, Entry, Fact, Millis, Origin, Reading, Reply, Track
+from gateway.originals import original_of
+from gateway.poller.schedule import is_final
+from gateway.providers.base import Polled
+from gateway.stores.base import Intake, Watch
+
+ORDER = {Track.CREATED: 0, Track.PAYMENT: 1, Track.HOLD: 2, Track.FULFILMENT: 3, Track.CHANGE: 4}
+CANCELLED, REFUNDED = 5, 6
+"""In which order the facts of one poll are applied (design 6.2); refunds follow what they give back."""
+
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+
+
+class PolledSource(msgspec.Struct, frozen=True, kw_only=True):
+    """One configured account that is asked; `fingerprint` hashes all that its replies' meaning hangs on."""
+
+    name: str
+    provider: Polled
+    shop: str
+    include: tuple[str, ...]
+    interval: Millis
+    requests_per_minute: int
+    fingerprint: bytes
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """What one asking for an order brought: its facts in the order to apply, and their fingerprint."""
+
+    reading: Reading
+    facts: Sequence[Fact]
+    seen: bytes
+    body: bytes
+    at: Millis
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more is to be expected of the order."""
+        return is_final(self.facts)
+
+
+def observe(reading: Reading, replies: Sequence[Reply], watch: Watch) -> Observation:
+    """Sort the facts, and correct times that cannot be.
+
+    A provider's time that stood still while the facts changed is not the time of the change: then,
+    as where it tells none, a fact has the time at which its request was sent.
+    """
+    at = replies[0].at
+    seen = fingerprint(reading.facts)
+    stale = seen != watch.seen and watch.said_at is not None and reading.at <= watch.said_at
+    return Observation(
+        reading=reading,
+        facts=sorted((_dated(fact, at, stale=stale) for fact in reading.facts), key=_place),
+        seen=seen,
+        body=replies[0].body if len(replies) == 1 else _array([reply.body for reply in replies]),
+        at=at,
+    )
+
+
+def _array(bodies: Sequence[bytes]) -> bytes:
+    return b"[" + b",".join(bodies) + b"]"
+
+
+def _dated(fact: Fact, at: Millis, *, stale: bool) -> Fact:
+    if fact.track is not Track.CREATED and (stale or fact.at > at):
+        return msgspec.structs.replace(fact, at=at)
+    return fact
+
+
+def _place(fact: Fact) -> int:
+    if fact.track is Track.FULFILMENT and fact.state == "cancelled":
+        return CANCELLED
+    return ORDER.get(fact.track, REFUNDED)
+
+
+def fingerprint(facts: Sequence[Fact]) -> bytes:
+    """A hash of what the facts say, whenever they were said."""
+    timeless = [msgspec.structs.replace(fact, at=Millis(0)) for fact in facts]
+    return hashlib.blake2b(_encoder.encode(timeless), digest_size=16).digest()
+
+
+def intake_of(
+    source: PolledSource,
+    observation: Observation,
+    *,
+    recorded: Millis,
+    traceparent: str,
+    watch: Watch | None,
+    baseline: bool,
+) -> Intake:
+    """The observation as the outbox takes it, as if the provider had called; `watch` goes with it.
+
+    Raises `Malformed` when the source passes originals on and this one cannot be.
+    """
+    reading = observation.reading
+    event_id = f"poll:{reading.event_id}:{observation.at}"
+    origin = Origin(
+        source=source.name,
+        provider=source.provider.name,
+        shop=source.shop,
+        event_id=event_id,
+        event_type=reading.event_type,
+        recorded=recorded,
+        traceparent=traceparent,
+        include=source.include,
+        original=original_of(observation.body, event_id) if "original" in source.include else None,
+        baseline=baseline,
+    )
+    return Intake(
+        callback=Callback(
+            source=source.name, headers=(), body=observation.body, received_at=observation.at
+        ),
+        provider=source.provider.name,
+        shop=source.shop,
+        event_id=event_id,
+        event_type=reading.event_type,
+        entries=[Entry(fact=fact, origin=origin) for fact in observation.facts],
+        ignored="" if observation.facts else (reading.ignored or "it says nothing of an order"),
+        watch=watch,
+    )

@@ -1,0 +1,119 @@
+"""Asks the providers that never call: one task a source, each at its own pace."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from random import uniform
+
+from gateway.egress.client import ApiClient
+from gateway.errors import BadRequest, NotFound, Unavailable
+from gateway.models import Millis
+from gateway.operations import Operations
+from gateway.orders.decide import Orders
+from gateway.poller.limits import Budget
+from gateway.poller.observation import PolledSource
+from gateway.poller.schedule import Uniform
+from gateway.poller.source import Found, SourcePoller
+from gateway.stores.base import Outbox, Poll, Polls, Watch
+
+STORE_PAUSE = 5.0  # seconds until a round is tried again that the store did not take
+LONGEST_NAME = 255  # characters of an order's id, as normalizers allow
+
+logger = logging.getLogger("gateway.poller")
+
+
+class Poller:
+    """Owns the tasks of all polled sources; `uniform` draws the jitter, `monotonic` counts seconds."""
+
+    def __init__(
+        self,
+        sources: Sequence[tuple[PolledSource, ApiClient]],
+        *,
+        polls: Polls,
+        outbox: Outbox,
+        orders: Orders,
+        operations: Operations,
+        clock: Callable[[], Millis],
+        monotonic: Callable[[], float] = time.monotonic,
+        uniform: Uniform = uniform,
+    ) -> None:
+        self.polls, self.outbox, self.orders = polls, outbox, orders
+        self.operations, self.clock, self.uniform = operations, clock, uniform
+        self._clients = [client for _, client in sources]
+        self._sources: Mapping[str, SourcePoller] = {
+            source.name: SourcePoller(
+                source, client, Budget(source.requests_per_minute, clock=monotonic), self
+            )
+            for source, client in sources
+        }
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def source(self, name: str) -> SourcePoller:
+        """The poller of one source; `NotFound`."""
+        found = self._sources.get(name)
+        if found is None:
+            known = ", ".join(self._sources) or "none"
+            raise NotFound(f"there is no polled source {name!r}; polled sources are {known}")
+        return found
+
+    def start(self) -> Sequence["asyncio.Task[None]"]:
+        """Start a task a source; they are returned for who watches over them."""
+        self._tasks = [
+            asyncio.create_task(self._run(source), name=f"poller of {name}")
+            for name, source in self._sources.items()
+        ]
+        return self._tasks
+
+    async def stop(self) -> None:
+        """End the tasks; an answer that is being waited for is asked for again after the start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for client in self._clients:
+            await client.close()
+
+    async def _run(self, source: SourcePoller) -> None:
+        """Rounds without end; a refused token ends them until someone asks by hand."""
+        name = source.source.name
+        while True:
+            try:
+                poll = await source.state()
+                await self._rest(source, poll)
+                if not poll.refused:
+                    await source.round()
+            except Unavailable as error:
+                logger.warning("source %s: its round was not kept: %s", name, error)
+                await asyncio.sleep(STORE_PAUSE)
+            except Exception:
+                # Whatever it is, the other orders and the other sources must go on.
+                logger.exception("the poller of %s met a bug", name)
+                await asyncio.sleep(max(STORE_PAUSE, source.source.interval / 1000))
+
+    async def _rest(self, source: SourcePoller, poll: Poll) -> None:
+        """Wait until the next round is due, or someone wakes us."""
+        wait = None if poll.refused else max(poll.next_at - self.clock(), 0) / 1000
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(source.wake.wait(), wait)
+        source.wake.clear()
+
+    async def watch(self, name: str, number: str, order: str | None) -> dict[str, object]:
+        """Ask for an order from now on, as a person wishes; `NotFound`, `BadRequest`."""
+        source = self.source(name)
+        for text, what in ((number, "id"), (order, "order")):
+            if text is not None and not (0 < len(text) <= LONGEST_NAME and text.isprintable()):
+                raise BadRequest(f"{what} must have 1 to {LONGEST_NAME} printable characters")
+        now = self.clock()
+        new = await self.polls.want(
+            Watch(source=name, number=number, order=order, wanted=True, changed_at=now, next_at=now)
+        )
+        source.wake.set()
+        return {"source": name, "id": number, "order": order, "new": new}
+
+    async def once(self, name: str, tell: Callable[[Found], None]) -> Poll:
+        """One round now, whatever is due and even after a refusal; `NotFound`."""
+        source = self.source(name)
+        poll = await source.round(tell)
+        source.wake.set()
+        return poll

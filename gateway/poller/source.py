@@ -1,0 +1,395 @@
+"""Asks one source: what is listed, what is due, and what each answer makes."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from gateway.egress.client import ApiClient
+from gateway.errors import AskFailed, Denied, Malformed, Missing, Throttled, TokenRefused
+from gateway.models import Event, Listed, Millis, Page, Query, Reply, Verdict, Watched
+from gateway.operations import Operations
+from gateway.orders.decide import Orders
+from gateway.orders.state import load
+from gateway.poller.limits import Budget, pause_of, until
+from gateway.poller.observation import Observation, PolledSource, intake_of, observe
+from gateway.poller.schedule import (
+    LONGEST_BACKOFF,
+    LONGEST_NEGLECT,
+    Uniform,
+    backoff,
+    jittered,
+    next_ask,
+)
+from gateway.stores.base import Made, Outbox, Poll, Polls, Rehearsal, Watch
+
+MINUTE = 60_000
+FAILING = 4  # failed rounds in a row after which it is said
+GONE_AFTER = 3  # answers in a row that an order does not exist: the first may come too early
+HOPELESS = 3  # unreadable orders in a row that end a round: then it is the API, not an order
+ADOPTED = 500  # callbacks that are looked through at a time
+
+T = TypeVar("T")
+
+logger = logging.getLogger("gateway.poller")
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What asking for one order brought: its status at the provider, and what followed.
+
+    `verdict` is `unchanged` when its facts were known; with `problem` it could not be asked or read.
+    """
+
+    number: str
+    status: str = ""
+    verdict: str = "unchanged"
+    reason: str = ""
+    events: Sequence[Made] = ()
+    problem: str = ""
+
+
+class Parts(Protocol):
+    """What every source's poller shares; `Poller` is it."""
+
+    polls: Polls
+    outbox: Outbox
+    orders: Orders
+    operations: Operations
+    clock: Callable[[], Millis]
+    uniform: Uniform
+
+
+class RoundEnded(Exception):
+    """A round cannot go on: the API refuses, is busy, or is not what it should be."""
+
+    def __init__(self, cause: AskFailed) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class Resting(Throttled):
+    """The API has said how long it wants no more requests; keeping to it is no failure."""
+
+
+class SourcePoller:
+    """The one task that asks a source; `lock` keeps its rounds from overlapping."""
+
+    def __init__(
+        self, source: PolledSource, client: ApiClient, budget: Budget, parts: Parts
+    ) -> None:
+        self.source, self.parts = source, parts
+        self.lock = asyncio.Lock()
+        self.wake = asyncio.Event()
+        self._client, self._budget = client, budget
+        self._poll = Poll(source=source.name, fingerprint=source.fingerprint)
+        self._paused_until = Millis(0)
+        self._sent = self._good = 0  # requests and good answers of this round
+
+    # One round.
+
+    async def round(self, tell: Callable[[Found], None] = lambda _: None) -> Poll:
+        """Ask for all that is due, and write where it ended; `tell` hears of every order."""
+        async with self.lock:
+            self._poll, started = await self.state(), self.parts.clock()
+            self._sent = self._good = 0
+            problems: list[str] = []
+            try:
+                await self._adopt()
+                await self._list(tell)
+                await self._ask_due(tell, problems)
+            except RoundEnded as ended:
+                if not isinstance(ended.cause, Resting):
+                    await self._failed(ended.cause)
+                    return self._poll
+            for problem in problems:
+                logger.warning("source %s: %s", self.source.name, problem)
+            now, pace = self.parts.clock(), jittered(self.source.interval, self.parts.uniform)
+            await self._save(
+                refused=None,
+                failures=0,
+                problem=None,
+                next_at=max(self._paused_until, Millis(started + pace)),
+                asked_at=now,
+                answered_at=now,
+            )
+            return self._poll
+
+    async def state(self) -> Poll:
+        """Where the poller was; another configuration lifts a refusal and reads all orders anew."""
+        source = self.source
+        poll = await self.parts.polls.state(source.name)
+        if poll is None:
+            return Poll(source=source.name, fingerprint=source.fingerprint)
+        if poll.fingerprint != source.fingerprint:
+            await self.parts.polls.refresh(source.name, self.parts.clock())
+            poll = Poll(
+                source=source.name,
+                fingerprint=source.fingerprint,
+                listed=poll.listed,
+                adopted=poll.adopted,
+            )
+            await self.parts.polls.save(poll)
+        return poll
+
+    async def _save(self, events: Sequence[Event] = (), **changes: Any) -> None:
+        self._poll = msgspec.structs.replace(self._poll, **changes)
+        await self.parts.polls.save(self._poll, events)
+
+    async def _failed(self, cause: AskFailed) -> None:
+        """Back off, and say so: a refused token at once, all else when it lasts."""
+        now, name, known = self.parts.clock(), self.source.name, self._poll
+        failures, reason = known.failures + 1, str(cause)
+        refused = isinstance(cause, TokenRefused)
+        wait = backoff(
+            failures,
+            interval=self.source.interval,
+            longest=LONGEST_BACKOFF,
+            uniform=self.parts.uniform,
+        )
+        again = Millis(max(now + wait, self._paused_until))
+        news = known.refused is None if refused else failures == FAILING
+        await self._save(
+            [self.parts.operations.source_failing(name, reason)] if news else (),
+            refused=reason if refused else None,
+            failures=failures,
+            problem=reason,
+            next_at=again,
+            asked_at=now,
+        )
+        if refused:
+            then = "it is asked no more until its configuration changes"
+            logger.error("source %s: %s; %s", name, reason, then)
+        else:
+            logger.warning("source %s: %s; it is asked again at %s", name, reason, until(again))
+
+    # Which orders.
+
+    async def _adopt(self) -> None:
+        """Watch the orders that this source's callbacks told of before it was polled."""
+        provider, now = self.source.provider.name, self.parts.clock()
+
+        def numbers_of(state: bytes) -> Sequence[str]:
+            return load(state).ids.get(provider, [])
+
+        while True:
+            last, numbers = await self.parts.polls.adopt(
+                self.source.name, after=self._poll.adopted, limit=ADOPTED, numbers_of=numbers_of
+            )
+            if last == self._poll.adopted:
+                return
+            await self.parts.polls.watch([self._new(number, now) for number in numbers])
+            await self._save(adopted=last)
+
+    def _new(self, number: str, now: Millis, *, baseline: bool = False) -> Watch:
+        return Watch(
+            source=self.source.name, number=number, baseline=baseline, changed_at=now, next_at=now
+        )
+
+    async def _list(self, tell: Callable[[Found], None]) -> None:
+        """Go on with the list, page by page: the first time as far as a round's budget reaches.
+
+        Later a quarter of it must do, so that long lists leave room for the orders themselves.
+        """
+        pages = self._round_size() // 4 if self._poll.listed else self._round_size()
+        for _ in range(max(1, pages)):
+            cursor = self._poll.cursor
+            query = self.source.provider.page(cursor)
+            if query is None:
+                return
+            page, reply = await self.page(query)
+            await self._take_page(page.orders, reply, tell)
+            ended = page.cursor is None or page.cursor == cursor
+            following = None if ended else page.cursor
+            await self._save(cursor=following, listed=self._poll.listed or ended)
+            if ended:
+                return
+
+    async def page(self, query: Query) -> tuple[Page, Reply]:
+        """One page of the list; `RoundEnded` without one."""
+        try:
+            reply = await self._ask(query)
+            page = self._judged(lambda: self.source.provider.read_page(reply))
+        except Denied as error:
+            raise RoundEnded(TokenRefused(f"the list of orders: {error}")) from error
+        except (AskFailed, Malformed) as error:
+            raise RoundEnded(_as_failure(error)) from error
+        self._good += 1
+        return page, reply
+
+    async def _take_page(
+        self, listed: Sequence[Listed], reply: Reply, tell: Callable[[Found], None]
+    ) -> None:
+        """Watch what is new; an entry that says all is read at once."""
+        now = self.parts.clock()
+        numbers = [entry.number for entry in listed]
+        known = dict(await self.parts.polls.find(self.source.name, numbers))
+        new = [
+            self._new(number, now, baseline=not self._poll.listed)
+            for number in dict.fromkeys(numbers)
+            if number not in known
+        ]
+        await self.parts.polls.watch(new)
+        known |= {watch.number: watch for watch in new}
+        for entry in listed:
+            if entry.body is None:
+                continue
+            found = msgspec.structs.replace(reply, status=200, body=entry.body)
+            try:
+                if not self.source.provider.more(found):
+                    tell(await self._take(known[entry.number], [found]))
+            except (AskFailed, Malformed) as error:
+                tell(Found(number=entry.number, problem=str(error)))  # it is asked for by itself
+
+    async def _ask_due(self, tell: Callable[[Found], None], problems: list[str]) -> None:
+        """Ask for what is due now, or before half an interval is over: nothing waits twice as long."""
+        soon = Millis(self.parts.clock() + self.source.interval // 2)
+        room = max(1, self._round_size() - self._sent)
+        failure, in_a_row = None, 0
+        for watch in await self.parts.polls.due(self.source.name, soon, room):
+            try:
+                tell(await self._take(watch, await self.replies(watch)))
+            except (TokenRefused, Throttled) as error:
+                raise RoundEnded(error) from error
+            except (AskFailed, Malformed) as error:
+                tell(Found(number=watch.number, problem=str(error)))
+                problems += await self._neglect(watch, error)
+                # That an order is missing, or another's, is an answer like any other.
+                if not isinstance(error, Missing | Denied):
+                    failure, in_a_row = _as_failure(error), in_a_row + 1
+                    if in_a_row == HOPELESS:
+                        raise RoundEnded(failure) from error
+                    continue
+            self._good, in_a_row = self._good + 1, 0
+        if failure is not None and not self._good:
+            raise RoundEnded(failure)
+
+    def _round_size(self) -> int:
+        """How many requests the budget allows between two rounds."""
+        return max(1, self.source.requests_per_minute * self.source.interval // MINUTE)
+
+    # One order.
+
+    async def replies(self, watch: Watch) -> Sequence[Reply]:
+        """Ask for one order, and for what belongs to it. Raises `AskFailed` and `Malformed`."""
+        first = await self._ask(self.source.provider.order(watch.number))
+        more = self.source.provider.more(first)
+        return [first, *[await self._ask(query) for query in more]]
+
+    async def _ask(self, query: Query) -> Reply:
+        """One request, within the budget; a pause that the API asks for holds for all that follow."""
+        await self._budget.take()
+        now = self.parts.clock()
+        if now < self._paused_until:
+            raise Resting(f"it asked to be left alone until {until(self._paused_until)}")
+        self._sent += 1
+        reply = await self._client.ask(query)
+        pause = pause_of(reply.status, reply.headers, self.parts.clock())
+        if pause is not None:
+            self._paused_until = Millis(self.parts.clock() + pause)
+        return reply
+
+    def read(self, watch: Watch, replies: Sequence[Reply]) -> Observation:
+        """What the replies say. Raises `AskFailed` and `Malformed`, a bug of the provider's too."""
+        watched = Watched(number=watch.number, order=watch.order)
+        reading = self._judged(lambda: self.source.provider.read(watched, replies))
+        return observe(reading, replies, watch)
+
+    async def _take(self, watch: Watch, replies: Sequence[Reply]) -> Found:
+        """Read one order, and accept what is new of it."""
+        observation, now = self.read(watch, replies), self.parts.clock()
+        status = observation.reading.event_type
+        if observation.seen == watch.seen:
+            if watch.next_at is not None and watch.next_at <= now + self.source.interval // 2:
+                await self.parts.polls.put(self._asked(watch, observation, now))
+            return Found(number=watch.number, status=status)
+        rehearsal = await self.accept(watch, observation, baseline=watch.baseline)
+        return Found(
+            number=watch.number,
+            status=status,
+            verdict=rehearsal.verdict,
+            reason=rehearsal.reason,
+            events=rehearsal.made,
+        )
+
+    async def accept(
+        self, watch: Watch, observation: Observation, *, baseline: bool, keep: bool = True
+    ) -> Rehearsal:
+        """Hand an observation to the outbox, together with when the order is asked for again."""
+        now = self.parts.clock()
+        intake = intake_of(
+            self.source,
+            observation,
+            recorded=now,
+            traceparent=f"00-{random.randbytes(16).hex()}-{random.randbytes(8).hex()}-01",  # noqa: S311
+            watch=self._asked(watch, observation, now),
+            baseline=baseline,
+        )
+        rehearsal = await self.parts.outbox.rehearse(intake, self.parts.orders.decide, keep=keep)
+        if keep and rehearsal.verdict is Verdict.QUARANTINED:
+            logger.warning(
+                "source %s: order %s: %s", self.source.name, watch.number, rehearsal.reason
+            )
+        return rehearsal
+
+    def _asked(self, watch: Watch, observation: Observation, now: Millis) -> Watch:
+        """The order as it is watched after a good answer."""
+        changed_at = watch.changed_at
+        if observation.seen != watch.seen:
+            changed_at = observation.reading.at if watch.seen is None else observation.at
+        return msgspec.structs.replace(
+            watch,
+            baseline=False,
+            failures=0,
+            problem=None,
+            seen=observation.seen,
+            said_at=observation.reading.at,
+            changed_at=changed_at,
+            next_at=next_ask(
+                now=now,
+                changed_at=changed_at,
+                final=observation.final,
+                interval=self.source.interval,
+                uniform=self.parts.uniform,
+            ),
+        )
+
+    async def _neglect(self, watch: Watch, error: AskFailed | Malformed) -> list[str]:
+        """Ask for this order less, or no more; a sentence for the log when it is news."""
+        failures, now = watch.failures + 1, self.parts.clock()
+        gone = isinstance(error, Missing) and failures >= GONE_AFTER
+        wait = backoff(
+            failures,
+            interval=self.source.interval,
+            longest=LONGEST_NEGLECT,
+            uniform=self.parts.uniform,
+        )
+        problem = str(error)
+        await self.parts.polls.put(
+            msgspec.structs.replace(
+                watch,
+                failures=failures,
+                problem=problem,
+                next_at=None if gone else Millis(now + wait),
+            )
+        )
+        if gone:
+            return [f"order {watch.number}: {problem}; it is asked for no more"]
+        return [f"order {watch.number}: {problem}"] if problem != watch.problem else []
+
+    def _judged(self, read: Callable[[], T]) -> T:
+        """What the provider makes of a reply; whatever else goes wrong in it is a bug of its own."""
+        try:
+            return read()
+        except (AskFailed, Malformed):
+            raise
+        except Exception as error:
+            name = self.source.provider.name
+            logger.exception("provider %s met a bug", name)
+            raise Malformed(f"a bug of provider {name}: {error!r}") from error
+
+
+def _as_failure(error: AskFailed | Malformed) -> AskFailed:
+    return error if isinstance(error, AskFailed) else AskFailed(f"it cannot be read: {error}")
