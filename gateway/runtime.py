@@ -182,7 +182,8 @@ def _polled(name: str, source: SourceSettings) -> PolledSource:
     provider = provider_class(source.provider)(source.options)
     assert is_polled(provider)
     assert source.poll is not None
-    meaning = (__version__, source.provider, source.options, source.poll, source.shop)
+    poll = (source.poll.base_url, bytes(source.poll.token))
+    meaning = (__version__, source.provider, source.options, source.shop, *poll)
     return PolledSource(
         name=name,
         provider=provider,
@@ -190,7 +191,9 @@ def _polled(name: str, source: SourceSettings) -> PolledSource:
         include=source.include,
         interval=Millis(source.poll.interval),
         requests_per_minute=source.poll.requests_per_minute,
-        fingerprint=hashlib.blake2b(msgspec.msgpack.encode(meaning), digest_size=16).digest(),
+        fingerprint=hashlib.blake2b(
+            msgspec.msgpack.encode(meaning, enc_hook=int), digest_size=16
+        ).digest(),
     )
 
 

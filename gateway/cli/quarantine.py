@@ -17,6 +17,7 @@ from gateway.cli.tables import callback_view, clean
 from gateway.config.settings import Settings
 from gateway.errors import Conflict, GatewayError, NotFound, Unavailable
 from gateway.models import Verdict
+from gateway.telemetry.logs import configure
 
 ALL = 1_000_000  # callbacks in one go: more than a quarantine ever holds
 
@@ -56,6 +57,7 @@ def retry(
 
         live = _live(settings, names, tell, dry_run=dry_run)
         if not live:
+            configure("error", json=False)  # what the gateway would log of each is told anyway
             asyncio.run(_directly(whole(), names, tell, dry_run=dry_run))
     say(report.sums(len(names), live=live))
 

@@ -327,6 +327,8 @@ def _fulfilment(state: OrderState, fact: Fact) -> Applied:
 
 def _advance(state: OrderState, part: Fulfilment, fact: Fact) -> Applied:
     rank, before = RANKS[fact.state], part.rank
+    if fact.state == "created" and state.begun():
+        return _merged("this provider order was known")  # it says no more than that
     cancelled = part.hard or (part.soft and not state.proven() and rank < IN_PRINT)
     if rank > before:
         part.state = fact.state

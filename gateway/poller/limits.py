@@ -28,7 +28,7 @@ class Budget:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._clock, self._sleep = clock, sleep
+        self._clock, self.sleep = clock, sleep
         self._sent: deque[float] = deque(maxlen=per_minute)
         self._size = per_minute
 
@@ -37,7 +37,7 @@ class Budget:
         while (
             len(self._sent) == self._size and (wait := self._sent[0] + MINUTE - self._clock()) > 0
         ):
-            await self._sleep(wait)
+            await self.sleep(wait)
         self._sent.append(self._clock())
 
 

@@ -4,19 +4,22 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from random import uniform
 
 from gateway.egress.client import ApiClient
-from gateway.errors import BadRequest, NotFound, Unavailable
+from gateway.errors import BadRequest, GatewayError, NotFound, Unavailable
 from gateway.models import Millis
 from gateway.operations import Operations
 from gateway.orders.decide import Orders
 from gateway.poller.limits import Budget
 from gateway.poller.observation import PolledSource
+from gateway.poller.reconcile import Reconciliation
 from gateway.poller.schedule import Uniform
-from gateway.poller.source import Found, SourcePoller
+from gateway.poller.source import Found, RoundEnded, SourcePoller
 from gateway.stores.base import Outbox, Poll, Polls, Watch
+
+Line = Mapping[str, object]  # of a report that is told as it is made
 
 STORE_PAUSE = 5.0  # seconds until a round is tried again that the store did not take
 LONGEST_NAME = 255  # characters of an order's id, as normalizers allow
@@ -111,9 +114,37 @@ class Poller:
         source.wake.set()
         return {"source": name, "id": number, "order": order, "new": new}
 
-    async def once(self, name: str, tell: Callable[[Found], None]) -> Poll:
-        """One round now, whatever is due and even after a refusal; `NotFound`."""
+    async def once(self, name: str) -> AsyncIterator[Line]:
+        """One round now, even after a refusal: a line `{"found": Found}` an order, then `{"end": Poll}`.
+
+        A line `{"error": sentence}` comes instead of the end when the store fails.
+        """
         source = self.source(name)
-        poll = await source.round(tell)
-        source.wake.set()
-        return poll
+        told: asyncio.Queue[Found | None] = asyncio.Queue()
+        asking = asyncio.create_task(source.round(told.put_nowait, all_of_them=True))
+        asking.add_done_callback(lambda _: told.put_nowait(None))
+        try:
+            while (found := await told.get()) is not None:
+                yield {"found": found}
+            yield {"end": await asking}
+        except GatewayError as error:
+            yield {"error": str(error)}
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            source.wake.set()
+
+    async def reconcile(
+        self, name: str, *, since: Millis | None, emit: bool
+    ) -> AsyncIterator[Line]:
+        """Ask for everything once: `{"listed": bool}`, then a line `{"compared": Compared}` an order.
+
+        A line `{"error": sentence}` ends it early when the API or the store does not let us go on.
+        """
+        run = Reconciliation(self.source(name), since=since, emit=emit)
+        yield {"listed": run.listed}
+        try:
+            async for compared in run.run():
+                yield {"compared": compared}
+        except (RoundEnded, GatewayError) as error:
+            yield {"error": str(error)}

@@ -3,13 +3,15 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from gateway.egress.client import ApiClient
 from gateway.errors import AskFailed, Denied, Malformed, Missing, Throttled, TokenRefused
+from gateway.events import LATEST
 from gateway.models import Event, Listed, Millis, Page, Query, Reply, Verdict, Watched
 from gateway.operations import Operations
 from gateway.orders.decide import Orders
@@ -30,6 +32,7 @@ MINUTE = 60_000
 FAILING = 4  # failed rounds in a row after which it is said
 GONE_AFTER = 3  # answers in a row that an order does not exist: the first may come too early
 HOPELESS = 3  # unreadable orders in a row that end a round: then it is the API, not an order
+TRIES = 3  # of one request, when there is time to wait out a 429
 ADOPTED = 500  # callbacks that are looked through at a time
 
 T = TypeVar("T")
@@ -86,20 +89,28 @@ class SourcePoller:
         self._client, self._budget = client, budget
         self._poll = Poll(source=source.name, fingerprint=source.fingerprint)
         self._paused_until = Millis(0)
+        self._adopted = False
+        self._patient = False
         self._sent = self._good = 0  # requests and good answers of this round
 
     # One round.
 
-    async def round(self, tell: Callable[[Found], None] = lambda _: None) -> Poll:
-        """Ask for all that is due, and write where it ended; `tell` hears of every order."""
+    async def round(
+        self, tell: Callable[[Found], None] = lambda _: None, *, all_of_them: bool = False
+    ) -> Poll:
+        """Ask for all that is due, and write where it ended; `tell` hears of every order.
+
+        With `all_of_them` also for what is not due yet, as far as a round's budget reaches.
+        """
         async with self.lock:
             self._poll, started = await self.state(), self.parts.clock()
             self._sent = self._good = 0
             problems: list[str] = []
             try:
-                await self._adopt()
+                if not self._adopted:
+                    await self._adopt()
                 await self._list(tell)
-                await self._ask_due(tell, problems)
+                await self._ask_due(LATEST if all_of_them else None, tell, problems)
             except RoundEnded as ended:
                 if not isinstance(ended.cause, Resting):
                     await self._failed(ended.cause)
@@ -168,8 +179,11 @@ class SourcePoller:
     # Which orders.
 
     async def _adopt(self) -> None:
-        """Watch the orders that this source's callbacks told of before it was polled."""
-        provider, now = self.source.provider.name, self.parts.clock()
+        """Watch the orders that this source's callbacks told of before it was polled.
+
+        Once a start is enough: the receiver adds what callbacks tell of from then on.
+        """
+        provider = self.source.provider.name
 
         def numbers_of(state: bytes) -> Sequence[str]:
             return load(state).ids.get(provider, [])
@@ -179,11 +193,14 @@ class SourcePoller:
                 self.source.name, after=self._poll.adopted, limit=ADOPTED, numbers_of=numbers_of
             )
             if last == self._poll.adopted:
+                self._adopted = True
                 return
-            await self.parts.polls.watch([self._new(number, now) for number in numbers])
+            await self.parts.polls.watch([self.new(number) for number in numbers])
             await self._save(adopted=last)
 
-    def _new(self, number: str, now: Millis, *, baseline: bool = False) -> Watch:
+    def new(self, number: str, *, baseline: bool = False) -> Watch:
+        """An order that nothing is known of yet, due now."""
+        now = self.parts.clock()
         return Watch(
             source=self.source.name, number=number, baseline=baseline, changed_at=now, next_at=now
         )
@@ -223,11 +240,10 @@ class SourcePoller:
         self, listed: Sequence[Listed], reply: Reply, tell: Callable[[Found], None]
     ) -> None:
         """Watch what is new; an entry that says all is read at once."""
-        now = self.parts.clock()
         numbers = [entry.number for entry in listed]
         known = dict(await self.parts.polls.find(self.source.name, numbers))
         new = [
-            self._new(number, now, baseline=not self._poll.listed)
+            self.new(number, baseline=not self._poll.listed)
             for number in dict.fromkeys(numbers)
             if number not in known
         ]
@@ -243,12 +259,17 @@ class SourcePoller:
             except (AskFailed, Malformed) as error:
                 tell(Found(number=entry.number, problem=str(error)))  # it is asked for by itself
 
-    async def _ask_due(self, tell: Callable[[Found], None], problems: list[str]) -> None:
-        """Ask for what is due now, or before half an interval is over: nothing waits twice as long."""
-        soon = Millis(self.parts.clock() + self.source.interval // 2)
+    async def _ask_due(
+        self, end: Millis | None, tell: Callable[[Found], None], problems: list[str]
+    ) -> None:
+        """Ask for what is due before `end`: by default half an interval ahead.
+
+        So nothing that a jitter put right behind a round has to wait for the one after it.
+        """
+        end = Millis(self.parts.clock() + self.source.interval // 2) if end is None else end
         room = max(1, self._round_size() - self._sent)
         failure, in_a_row = None, 0
-        for watch in await self.parts.polls.due(self.source.name, soon, room):
+        for watch in await self.parts.polls.due(self.source.name, end, room):
             try:
                 tell(await self._take(watch, await self.replies(watch)))
             except (TokenRefused, Throttled) as error:
@@ -280,16 +301,34 @@ class SourcePoller:
 
     async def _ask(self, query: Query) -> Reply:
         """One request, within the budget; a pause that the API asks for holds for all that follow."""
-        await self._budget.take()
-        now = self.parts.clock()
-        if now < self._paused_until:
-            raise Resting(f"it asked to be left alone until {until(self._paused_until)}")
-        self._sent += 1
-        reply = await self._client.ask(query)
-        pause = pause_of(reply.status, reply.headers, self.parts.clock())
-        if pause is not None:
-            self._paused_until = Millis(self.parts.clock() + pause)
+        for _ in range(TRIES):
+            await self._pace()
+            self._sent += 1
+            reply = await self._client.ask(query)
+            pause = pause_of(reply.status, reply.headers, self.parts.clock())
+            if pause is not None:
+                self._paused_until = Millis(self.parts.clock() + pause)
+            if pause is None or reply.status != 429 or not self._patient:
+                break
         return reply
+
+    async def _pace(self) -> None:
+        await self._budget.take()
+        wait = self._paused_until - self.parts.clock()
+        if wait <= 0:
+            return
+        if not self._patient:
+            raise Resting(f"it asked to be left alone until {until(self._paused_until)}")
+        await self._budget.sleep(wait / 1000)
+
+    @contextmanager
+    def patient(self) -> Iterator[None]:
+        """Wait for the end of the pauses that the API asks for, rather than end there."""
+        self._patient = True
+        try:
+            yield
+        finally:
+            self._patient = False
 
     def read(self, watch: Watch, replies: Sequence[Reply]) -> Observation:
         """What the replies say. Raises `AskFailed` and `Malformed`, a bug of the provider's too."""
@@ -338,7 +377,8 @@ class SourcePoller:
         """The order as it is watched after a good answer."""
         changed_at = watch.changed_at
         if observation.seen != watch.seen:
-            changed_at = observation.reading.at if watch.seen is None else observation.at
+            first = watch.seen is None and not watch.wanted
+            changed_at = min(observation.reading.at, now) if first else observation.at
         return msgspec.structs.replace(
             watch,
             baseline=False,

@@ -15,6 +15,7 @@ from gateway.web.control import control_routes
 from gateway.web.health import Ready, healthz
 from gateway.web.hooks import HOOKS, Hooks
 from gateway.web.problems import problem
+from gateway.web.sources import source_routes
 
 SCHEMA_TYPE = "application/schema+json"
 
@@ -81,7 +82,7 @@ def admin_app(gateway: Gateway) -> ASGIApp:
 
 def control_app(gateway: Gateway) -> ASGIApp:
     """What the owner of the database's folder reaches, through the socket."""
-    return _application([*_health(gateway), *control_routes(gateway)])
+    return _application([*_health(gateway), *control_routes(gateway), *source_routes(gateway)])
 
 
 def _health(gateway: Gateway) -> list[BaseRoute]:

@@ -1,0 +1,135 @@
+"""Asks a source for everything once, and says what the gateway has not heard, or heard otherwise."""
+
+from collections.abc import AsyncIterator, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from gateway.errors import AskFailed, Malformed, Throttled, TokenRefused
+from gateway.models import Listed, Millis, Reply, Verdict
+from gateway.orders.tables import OrderType
+from gateway.poller.source import RoundEnded, SourcePoller
+from gateway.stores.base import Made, Rehearsal, Watch
+
+CHUNK = 200  # watched orders that are read from the store at a time
+
+
+class Kind(StrEnum):
+    """How the gateway stands to what a source says of an order."""
+
+    SAME = "same"
+    SILENT = "silent"  # nothing was ever told of this order
+    MISSED = "missed"  # facts that make events are news to the gateway
+    DIFFERS = "differs"  # the gateway knows otherwise, and goes on believing so
+    UNREADABLE = "unreadable"
+    OLDER = "older"  # it has not changed since the time that was asked about
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """One order as its source tells it, against what the gateway knows; `done` of `total` so far.
+
+    `total` is None while a list is still read. `events` are those that would follow, or that did
+    with `emit`; `reasons` say what differs, or why the order could not be read.
+    """
+
+    number: str
+    kind: Kind
+    status: str = ""
+    events: Sequence[Made] = ()
+    reasons: Sequence[str] = ()
+    done: int = 0
+    total: int | None = None
+
+
+class Reconciliation:
+    """One run over one source; `listed` says whether its API has a list, else the known orders do."""
+
+    def __init__(self, source: SourcePoller, *, since: Millis | None, emit: bool) -> None:
+        self._source, self._since, self._emit = source, since, emit
+        self._done = 0
+        self.listed = source.source.provider.page(None) is not None
+
+    async def run(self) -> AsyncIterator[Compared]:
+        """Every order once; raises `RoundEnded` when the API does not let us go on."""
+        async with self._source.lock:
+            with self._source.patient():
+                known = await self._known()
+                entries = await self._listing() if self.listed else {}
+                for number in sorted(known | entries):
+                    watch = known.get(number) or self._source.new(number)
+                    compared = await self._compare(watch, entries.get(number))
+                    self._done += 1
+                    yield msgspec.structs.replace(
+                        compared, done=self._done, total=len(known | entries)
+                    )
+
+    async def _known(self) -> dict[str, Watch]:
+        known: dict[str, Watch] = {}
+        after = None
+        while True:
+            chunk = await self._source.parts.polls.all(
+                self._source.source.name, after=after, limit=CHUNK
+            )
+            if not chunk:
+                return known
+            known |= {watch.number: watch for watch in chunk}
+            after = chunk[-1].number
+
+    async def _listing(self) -> dict[str, Reply | None]:
+        """All orders of the list; with the reply that says all of an order, where an entry does."""
+        entries: dict[str, Reply | None] = {}
+        provider, cursor = self._source.source.provider, None
+        while (query := provider.page(cursor)) is not None:
+            page, reply = await self._source.page(query)
+            fresh = [entry for entry in page.orders if entry.number not in entries]
+            entries |= {entry.number: _said(entry, reply) for entry in fresh}
+            # A list that repeats itself has no next page, whatever it says.
+            if page.cursor is None or page.cursor == cursor or not fresh:
+                break
+            cursor = page.cursor
+        return entries
+
+    async def _compare(self, watch: Watch, said: Reply | None) -> Compared:
+        try:
+            observation = self._source.read(watch, await self._replies(watch, said))
+            status, at = observation.reading.event_type, observation.reading.at
+            if self._since is not None and at < self._since:
+                return Compared(number=watch.number, kind=Kind.OLDER, status=status)
+            if self._emit:
+                await self._source.parts.polls.watch([watch])
+            rehearsal = await self._source.accept(
+                watch, observation, baseline=False, keep=self._emit
+            )
+        except (TokenRefused, Throttled) as error:
+            raise RoundEnded(error) from error
+        except (AskFailed, Malformed) as error:
+            return Compared(number=watch.number, kind=Kind.UNREADABLE, reasons=(str(error),))
+        return Compared(
+            number=watch.number,
+            kind=_kind(rehearsal),
+            status=status,
+            events=rehearsal.made,
+            reasons=[note.reason for note in rehearsal.notes if note.verdict is Verdict.SUPERSEDED],
+        )
+
+    async def _replies(self, watch: Watch, said: Reply | None) -> Sequence[Reply]:
+        if said is not None and not self._source.source.provider.more(said):
+            return [said]
+        return await self._source.replies(watch)
+
+
+def _said(entry: Listed, reply: Reply) -> Reply | None:
+    if entry.body is None:
+        return None
+    return msgspec.structs.replace(reply, status=200, body=entry.body)
+
+
+def _kind(rehearsal: Rehearsal) -> Kind:
+    made = {made.type for made in rehearsal.made}
+    if OrderType.CREATED in made:
+        return Kind.SILENT
+    if any(note.verdict is Verdict.SUPERSEDED for note in rehearsal.notes):
+        return Kind.DIFFERS
+    if made:
+        return Kind.MISSED
+    return Kind.SAME
