@@ -80,7 +80,7 @@ class Reconciliation:
         entries: dict[str, Reply | None] = {}
         provider, cursor = self._source.source.provider, None
         while (query := provider.page(cursor)) is not None:
-            page, reply = await self._source.page(query)
+            page, reply = await self._source.page(query, cursor)
             fresh = [entry for entry in page.orders if entry.number not in entries]
             entries |= {entry.number: _said(entry, reply) for entry in fresh}
             # A list that repeats itself has no next page, whatever it says.

@@ -110,7 +110,7 @@ class SourcePoller:
                 if not self._adopted:
                     await self._adopt()
                 await self._list(tell)
-                await self._ask_due(LATEST if all_of_them else None, tell, problems)
+                await self._ask_due(Millis(LATEST) if all_of_them else None, tell, problems)
             except RoundEnded as ended:
                 if not isinstance(ended.cause, Resting):
                     await self._failed(ended.cause)
@@ -211,24 +211,34 @@ class SourcePoller:
         Later a quarter of it must do, so that long lists leave room for the orders themselves.
         """
         pages = self._round_size() // 4 if self._poll.listed else self._round_size()
+        seen: set[str] = set()
         for _ in range(max(1, pages)):
             cursor = self._poll.cursor
             query = self.source.provider.page(cursor)
             if query is None:
                 return
-            page, reply = await self.page(query)
+            try:
+                page, reply = await self.page(query, cursor)
+            except RoundEnded:
+                # A cursor that was kept for long may have expired: the next round begins anew.
+                await self._save(cursor=None)
+                raise
             await self._take_page(page.orders, reply, tell)
-            ended = page.cursor is None or page.cursor == cursor
+            numbers = {entry.number for entry in page.orders}
+            # A list that repeats itself has no next page, whatever it says.
+            repeats = page.cursor == cursor or (bool(numbers) and numbers <= seen)
+            ended = page.cursor is None or repeats
+            seen |= numbers
             following = None if ended else page.cursor
             await self._save(cursor=following, listed=self._poll.listed or ended)
             if ended:
                 return
 
-    async def page(self, query: Query) -> tuple[Page, Reply]:
+    async def page(self, query: Query, cursor: str | None) -> tuple[Page, Reply]:
         """One page of the list; `RoundEnded` without one."""
         try:
             reply = await self._ask(query)
-            page = self._judged(lambda: self.source.provider.read_page(reply))
+            page = self._judged(lambda: self.source.provider.read_page(reply, cursor))
         except Denied as error:
             raise RoundEnded(TokenRefused(f"the list of orders: {error}")) from error
         except (AskFailed, Malformed) as error:
@@ -266,7 +276,8 @@ class SourcePoller:
 
         So nothing that a jitter put right behind a round has to wait for the one after it.
         """
-        end = Millis(self.parts.clock() + self.source.interval // 2) if end is None else end
+        if end is None:
+            end = Millis(self.parts.clock() + self.source.interval // 2)
         room = max(1, self._round_size() - self._sent)
         failure, in_a_row = None, 0
         for watch in await self.parts.polls.due(self.source.name, end, room):

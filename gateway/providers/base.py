@@ -89,8 +89,8 @@ class Polled(Provider, Protocol):
         """How to ask for a page of the list, None for the first; None as answer: there is no list."""
         ...
 
-    def read_page(self, reply: Reply) -> Page:
-        """The orders of a page, and where the next one is."""
+    def read_page(self, reply: Reply, cursor: str | None = None) -> Page:
+        """The orders of the page that `cursor` led to, and where the next one is."""
         ...
 
 

@@ -192,7 +192,11 @@ class Marketiger:
         """None: Marketiger lists no orders."""
         return None
 
-    def read_page(self, reply: Reply) -> Page:  # noqa: ARG002 - the contract's
+    def read_page(
+        self,
+        reply: Reply,  # noqa: ARG002 - the contract's
+        cursor: str | None = None,  # noqa: ARG002 - the contract's
+    ) -> Page:
         """Raises `AskFailed`: there is no list."""
         raise AskFailed("Marketiger lists no orders: watch each one by its orderId")
 

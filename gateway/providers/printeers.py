@@ -261,7 +261,11 @@ class Printeers:
             return None
         return Query(path=path, params=(("cursor", cursor),) if cursor is not None else ())
 
-    def read_page(self, reply: Reply) -> Page:
+    def read_page(
+        self,
+        reply: Reply,
+        cursor: str | None = None,
+    ) -> Page:
         """Read `{"orders": [...], "nextCursor": ...}`; an entry with `orderlines` is the whole order.
 
         Entries without a readable reference are passed over, unless there is no other.

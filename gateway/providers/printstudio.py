@@ -259,21 +259,18 @@ class PrintStudio:
         """`GET api/orders?page=&limit=`; the cursor is the number of the page."""
         return Query(path=ORDERS, params=(("page", cursor or "1"), ("limit", str(PAGE_SIZE))))
 
-    def read_page(
-        self, reply: Reply, cursor: str | msgspec.UnsetType | None = msgspec.UNSET
-    ) -> Page:
+    def read_page(self, reply: Reply, cursor: str | None = None) -> Page:
         """Read `{"orders": [...]}`, `{"data": [...]}` or a bare array of orders; a full page has a next.
 
-        Entries without a readable id are passed over, unless there is no other. `cursor` is what
-        the page was asked with; left out, the answer's own `page` counts, and a list that names
-        none ends here.
+        Entries without a readable id are passed over, unless there is no other. The page counts
+        that was asked for, whatever the answer says: some name none.
         """
         listing, raw, path = _listing(body_of(reply, arrays=True))
         entries = decoded(LIST, raw, path=path)
         orders = [found for found in map(_listed, entries) if found is not None]
         if entries and not orders:
             raise Malformed("no order of the list has an id", path=path)
-        number = count(listing.page) if cursor is msgspec.UNSET else _page_number(cursor)
+        number = _page_number(cursor)
         # More than were asked for is a list that is not cut into pages.
         full = len(entries) == (count(listing.limit) or PAGE_SIZE)
         return Page(orders=orders, cursor=str(number + 1) if full and number else None)

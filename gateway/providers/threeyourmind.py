@@ -191,7 +191,11 @@ class ThreeYourMind:
             return None
         return Query(path=above, params=(("page", cursor),) if cursor else ())
 
-    def read_page(self, reply: Reply) -> Page:
+    def read_page(
+        self,
+        reply: Reply,
+        cursor: str | None = None,  # noqa: ARG002 - the contract's
+    ) -> Page:
         """Read `{currentPage, totalPages, results}`; an entry with a status is a whole order."""
         listed = decoded(_LIST, _body(reply))
         current, total = count(listed.current_page), count(listed.total_pages)
