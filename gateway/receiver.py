@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.errors import Conflict, GatewayError, Malformed, NotFound
 from gateway.events import LATEST
-from gateway.models import Callback, Duration, Entry, Millis, Origin, Reading, Receipt
+from gateway.models import Callback, Duration, Entry, Millis, Origin, Reading, Receipt, Verdict
 from gateway.orders.decide import Orders
 from gateway.originals import original_of
 from gateway.providers.base import Calling
@@ -94,7 +94,11 @@ class Receiver:
             name = stored.callback.source
             raise Conflict(f"the configuration has no enabled source {name!r} to read it with")
         intake = self._read(source, stored.callback, recorded=self._clock())
-        if intake.malformed and intake.event_id != stored.event_id:
+        if intake.malformed and dry_run and stored.verdict is Verdict.QUARANTINED:
+            return Rehearsal(
+                verdict=Verdict.QUARANTINED, reason=intake.malformed, notes=(), made=()
+            )
+        if intake.malformed:
             intake = msgspec.structs.replace(intake, event_id=stored.event_id)
         intake = msgspec.structs.replace(intake, again=callback)
         return await self._outbox.rehearse(intake, self._orders.decide, keep=not dry_run)

@@ -7,8 +7,8 @@ and work on the store itself.
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -32,6 +32,7 @@ _ERRORS: Mapping[int, type[GatewayError]] = {404: NotFound, 409: Conflict, 503: 
 
 Act = Callable[[Gateway], Awaitable[dict[str, object]]]
 Answer = Mapping[str, Any]
+Line = Mapping[str, Any]  # of a report that is told as it is made
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,35 +78,79 @@ def _subscription(settings: Settings, name: str, verb: str, act: Act) -> Done:
     return act_on(settings, f"/v1/subscriptions/{quote(name, safe='')}/{verb}", act)
 
 
-def act_on(settings: Settings, path: str, act: Act) -> Done:
-    """Ask the running gateway to, by POST; without one, do it here."""
+def act_on(
+    settings: Settings,
+    path: str,
+    act: Act,
+    *,
+    body: object = None,
+    whole: Callable[[], Settings] | None = None,
+) -> Done:
+    """Ask the running gateway to, by POST; without one, do it here.
+
+    `body` is sent as JSON. `whole` gives the settings with the sources, where `act` needs them.
+    """
     require_file(database_path(settings.store.url))
-    answer = ask(settings, path)
+    answer = ask(settings, path, body)
     if answer is not None:
         return Done(answer=answer, live=True)
-    return Done(answer=asyncio.run(_directly(settings, act)), live=False)
+    return Done(answer=asyncio.run(_directly(whole() if whole else settings, act)), live=False)
 
 
-def ask(settings: Settings, path: str) -> Answer | None:
+def ask(settings: Settings, path: str, body: object = None) -> Answer | None:
     """The answer of the running gateway to a POST; None when nothing listens.
 
     A gateway that runs and cannot be reached is not overlooked: the lock that follows refuses.
     """
+    with _socket(settings, patience=PATIENCE) as client:
+        if client is None:
+            return None
+        try:
+            response = client.post(f"http://gateway{path}", json=body)
+        except httpx2.TransportError as error:
+            raise Unavailable(
+                f"the running gateway gave no answer ({_reason(error)}):"
+                " look whether it was done, then try again"
+            ) from None
+    return _judged(response)
+
+
+def follow(settings: Settings, path: str, tell: Callable[[Line], None]) -> bool:
+    """Hand each line of the running gateway's answer to `tell`; False when nothing listens.
+
+    There may be minutes between two lines. When the gateway ends meanwhile, the last line is
+    `{"error": sentence}`.
+    """
+    with _socket(settings, patience=None) as client:
+        if client is None:
+            return False
+        try:
+            with client.stream("POST", f"http://gateway{path}") as response:
+                if not response.is_success:
+                    response.read()
+                    _judged(response)
+                for line in response.iter_lines():
+                    tell(msgspec.json.decode(line, type=dict[str, Any]))
+        except httpx2.TransportError as error:
+            tell({"error": f"the running gateway gave no more answers ({_reason(error)})"})
+        return True
+
+
+@contextmanager
+def _socket(settings: Settings, *, patience: float | None) -> Iterator[httpx2.Client | None]:
+    """A client of the running gateway; None when nothing listens. `patience` is seconds."""
     with unix_address(socket_path(settings)) as address:
         if not _listens(address):
-            return None
+            yield None
+            return
         # Without the environment: its proxies are not meant for a socket of one's own.
         transport = httpx2.HTTPTransport(uds=address, trust_env=False)
-        with httpx2.Client(transport=transport, trust_env=False, timeout=PATIENCE) as client:
-            try:
-                response = client.post(f"http://gateway{path}")
-            except httpx2.TransportError as error:
-                reason = str(error) or type(error).__name__
-                raise Unavailable(
-                    f"the running gateway gave no answer ({reason}):"
-                    " look whether it was done, then try again"
-                ) from None
-    return _judged(response)
+        with httpx2.Client(transport=transport, trust_env=False, timeout=patience) as client:
+            yield client
+
+
+def _reason(error: httpx2.TransportError) -> str:
+    return str(error) or type(error).__name__
 
 
 def _listens(address: str) -> bool:

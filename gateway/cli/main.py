@@ -44,6 +44,11 @@ Json = Annotated[
     typer.Option("--json", help="One JSON list; times in milliseconds since 1970 UTC."),
 ]
 
+JsonLines = Annotated[
+    bool,
+    typer.Option("--json", help="JSON, a line a step; times in milliseconds since 1970 UTC."),
+]
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help="As the configuration names it.")]
 Subscription = Annotated[
     str, typer.Argument(metavar="NAME", help="As `gateway subscriptions` shows it.")
 ]
@@ -52,6 +57,8 @@ subscriptions = typer.Typer()
 app.add_typer(subscriptions, name="subscriptions")
 quarantine = typer.Typer()
 app.add_typer(quarantine, name="quarantine")
+printstudio = typer.Typer(no_args_is_help=True)
+app.add_typer(printstudio, name="printstudio")
 
 
 def settings_of(config: Path | None) -> Settings:
@@ -191,7 +198,7 @@ def retry(
 
 @app.command()
 def rejected(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="As the configuration names it.")],
+    source: Source,
     limit: Limit = 20,
     as_json: Json = False,
     config: Config = None,
@@ -258,6 +265,89 @@ def pause(name: Subscription, config: Config = None) -> None:
     from gateway.cli import control
 
     typer.echo(control.pause(store_of(config), name))
+
+
+@app.command()
+def sources(as_json: Json = False, config: Config = None) -> None:
+    """Show the sources, and how the asking of those that never call goes."""
+    from gateway.cli import sources as work
+
+    work.sources(store_of(config), config, as_json=as_json)
+
+
+@app.command()
+def watch(
+    source: Source,
+    number: Annotated[str, typer.Argument(metavar="NUMBER", help="The provider's order number.")],
+    order: Annotated[str | None, typer.Option(help="The shop's own order number.")] = None,
+    config: Config = None,
+) -> None:
+    """Ask a source for an order from now on."""
+    from gateway.cli import polling
+
+    settings = store_of(config)
+    typer.echo(polling.watch(settings, source, number, order, whole=lambda: settings_of(config)))
+
+
+@app.command()
+def poll(
+    source: Source,
+    once: Annotated[bool, typer.Option("--once", help="One round now.")] = False,
+    as_json: JsonLines = False,
+    config: Config = None,
+) -> None:
+    """Ask a source now for all that is due, and show what follows."""
+    from gateway.cli import polling
+
+    if not once:
+        raise StartupError(
+            "`gateway serve` polls all the time: with --once, one round is done now and shown"
+        )
+    settings, whole = store_of(config), lambda: settings_of(config)
+    raise typer.Exit(polling.poll(settings, source, whole=whole, as_json=as_json))
+
+
+@app.command()
+def reconcile(
+    source: Source,
+    since: Annotated[
+        str | None, typer.Option(help="Only orders that changed since then, as in 7d.")
+    ] = None,
+    emit: Annotated[bool, typer.Option("--emit", help="Make the events that are missing.")] = False,
+    as_json: JsonLines = False,
+    config: Config = None,
+) -> None:
+    """Compare all that a source says of its orders with what the gateway knows."""
+    from gateway.cli import polling
+
+    settings, whole = store_of(config), lambda: settings_of(config)
+    code = polling.reconcile(settings, source, since, whole=whole, emit=emit, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@printstudio.callback()
+def printstudio_group() -> None:
+    """What can be done at a PrintStudio shop."""
+
+
+@printstudio.command()
+def register(
+    source: Source,
+    url: Annotated[
+        str | None, typer.Option(help="What the shop shall call; else server.public_url tells.")
+    ] = None,
+    secret_file: Annotated[
+        Path | None, typer.Option(help="Where the secret is put; else SOURCE.secret.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Have the shop call this gateway, and sign with a new secret."""
+    from gateway.cli import registering
+
+    settings = settings_of(config)
+    typer.echo(
+        registering.register(settings, source, config=config, url=url, secret_file=secret_file)
+    )
 
 
 @app.command()

@@ -16,7 +16,7 @@ from pathlib import Path
 import uvloop
 
 from gateway.cli.installation import command, documentation
-from gateway.config.settings import Settings, SubscriptionSettings
+from gateway.config.settings import PollSettings, Settings, SubscriptionSettings
 from gateway.egress.rules import parse_target
 from gateway.models import Duration
 from gateway.runtime import Gateway, build
@@ -93,7 +93,9 @@ class Process:
         yield f"Admin on {self._url('admin')}; {self._url('admin')}/readyz says when all is well"
         yield f"Database {database_path(settings.store.url).resolve()}"
         for name, source in settings.sources.items():
-            yield f"Source {name}: {f'POST {public}/hooks/{name}' if source.enabled else 'disabled'}"
+            doors = [f"POST {public}/hooks/{name}"] if source.secrets else []
+            doors += [_asked(source.poll)] if source.poll is not None else []
+            yield f"Source {name}: {'; '.join(doors) if source.enabled else 'disabled'}"
         for name, wanted in settings.subscriptions.items():
             yield f"Subscription {name}: {_told(wanted) if wanted.enabled else 'disabled'}"
         yield from _next_steps(settings, config)
@@ -153,6 +155,12 @@ class Process:
     def _fatal(self, sentence: str) -> None:
         self._failure.append(sentence)
         self._stopping.set()
+
+
+def _asked(poll: PollSettings) -> str:
+    """Which API is asked, and how often; the URL's path may be a secret."""
+    to = parse_target(poll.base_url)
+    return f"asks {to.scheme}://{to.host_header.decode()} every {poll.interval / 1000:g}s"
 
 
 def _told(wanted: SubscriptionSettings) -> str:

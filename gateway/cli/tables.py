@@ -41,6 +41,9 @@ STYLES = {
     "leased": "yellow",
     "unlinked": "yellow",
     "paused": "yellow",
+    "failing": "yellow",
+    "problem": "red",
+    "refused": "red",
     "quarantined": "red",
     "dead": "red",
     "gone": "red",
@@ -319,6 +322,11 @@ def times(row: DeliveryRow) -> tuple[str, str]:
 def answer(status: int | None, failure: str | None) -> str:
     """A status, or why there was none."""
     return str(status) if status is not None else failure or ""
+
+
+def counted(number: int, what: str) -> str:
+    """A number and a noun, in the plural where it needs it."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def maybe(number: int | None) -> str:

@@ -1,6 +1,6 @@
 """What is allowed and still looks like a mistake: sentences for the operator, not errors."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gateway.catalogue import MEANINGS
 from gateway.config.reader import Place, suggestion
@@ -8,6 +8,7 @@ from gateway.config.settings import SourceSettings, SubscriptionSettings
 from gateway.egress.rules import Rules, parse_target
 from gateway.errors import ForbiddenAddress
 from gateway.matching import wants_type
+from gateway.providers.base import Provider
 from gateway.providers.registry import provider_names
 
 GROUPS = ("order.*", "gateway.*")
@@ -17,13 +18,27 @@ def warnings_of(
     sources: Mapping[str, SourceSettings],
     subscriptions: Mapping[str, SubscriptionSettings],
     rules: Rules,
+    providers: Callable[[str], type[Provider]],
 ) -> Iterable[str]:
     """Each begins with the key's path, as an error does."""
+    for name, source in sources.items():
+        place = Place("sources").key(name)
+        if source.poll is not None:
+            yield from _local(source.poll.base_url, place.key("base_url"), rules)
+        if source.enabled:
+            said = _said(providers(source.provider)(source.options))
+            yield from (f"{place.path}: {sentence}" for sentence in said)
     for name, subscription in subscriptions.items():
         place = Place("subscriptions").key(name)
         yield from _local(subscription.url, place.key("url"), rules)
         yield from _unknown_types(subscription.types, place.key("types"))
         yield from _unmet(subscription, place, sources)
+
+
+def _said(provider: Provider) -> Sequence[str]:
+    """What a provider itself says of its options, in an optional method `warnings`."""
+    warnings: Callable[[], Sequence[str]] | None = getattr(provider, "warnings", None)
+    return warnings() if warnings is not None else ()
 
 
 def _local(url: str, place: Place, rules: Rules) -> Iterable[str]:

@@ -128,7 +128,10 @@ class Loader:
             egress=egress,
             sources=sources,
             subscriptions=subscriptions,
-            warnings=(*self._vault.warnings, *warnings_of(sources, subscriptions, rules)),
+            warnings=(
+                *self._vault.warnings,
+                *warnings_of(sources, subscriptions, rules, self._providers),
+            ),
         )
 
     def store(self, document: Mapping[str, object]) -> StoreSettings:

@@ -1,28 +1,43 @@
-"""The orders of the demo: what happens to each, told by callbacks, and what must come of them."""
+"""The orders of the demo: what happens to each, told or asked for, and what must come of it."""
 
+import json
 from collections.abc import Sequence
+from enum import StrEnum
 
 import msgspec
 
-from gateway.demo.payloads import PRINTSTUDIO, STRIPE, Shopping
+from gateway.demo.payloads import MARKETIGER, PRINTSTUDIO, STRIPE, Shopping
 from gateway.models import Verdict
+
+TRACKING = "1Z999AA10123456784"
+
+
+class Way(StrEnum):
+    """How the gateway comes to know something."""
+
+    CALLBACK = "callback"
+    WATCH = "watch"  # the shop says under which id a provider knows an order
+    POLL = "poll"
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One callback and what must come of it.
+    """One callback, one watch or one answer to a poll, and what must come of it.
 
     `makes` are the types of its events in their order. `verdict` is None when it must be refused.
     `says` is the type of event that a merged one repeats.
     """
 
+    way: Way = Way.CALLBACK
     source: str
     kind: str  # the provider's name for what happened
     body: bytes
+    code: str = ""  # a poll's: the status as the gateway reads it
     makes: tuple[str, ...] = ()
     verdict: Verdict | None = Verdict.EVENT
     says: str = ""
     duplicate: bool = False
     forged: bool = False
+    tracking: str = ""  # what its order.shipped must carry
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +50,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 def orders(now: int) -> Sequence[Order]:
     """The whole cast; all that it tells happened in the minutes before `now` (Unix seconds)."""
-    return (_told_twice(now), _overtaken(now), _payment_first(now))
+    return (_told_twice(now), _overtaken(now), _asked_for(now))
 
 
 def _told_twice(now: int) -> Order:
@@ -97,21 +112,26 @@ def _overtaken(now: int) -> Order:
     )
 
 
-def _payment_first(now: int) -> Order:
-    buyer = Shopping("1003", cents=3200)
-    session = buyer.session_completed(now - 30)
+def _asked_for(now: int) -> Order:
+    buyer = Shopping("1003", cents=3200, placed=now - 200)
+    session = buyer.session_completed(now - 210)
     made = ("order.created", "order.paid")
     return Order(
         id="1003",
-        title="the payment comes before its order; Stripe repeats itself; a refund",
+        title="paid at Stripe, printed by Marketiger, which never calls: the gateway asks",
         steps=(
             _stripe(
                 "payment_intent.succeeded",
-                buyer.intent_succeeded(now - 30),
+                buyer.intent_succeeded(now - 210),
                 verdict=Verdict.UNLINKED,
             ),
             _stripe("checkout.session.completed", session, makes=made),
+            _watch(buyer, "1003"),
+            _polled(buyer, 5, "Paid", now - 180, says="order.paid"),
             _stripe("checkout.session.completed", session, makes=made, duplicate=True),
+            _polled(buyer, 15, "OnHold", now - 120, makes=("order.on_hold",)),
+            _polled(buyer, 5, "Paid", now - 60, makes=("order.updated",)),
+            _polled(buyer, 10, "Shipped", now - 5, makes=("order.shipped",), tracking=TRACKING),
             _stripe(
                 "refund.created",
                 buyer.refund_created(now - 1, cents=1200),
@@ -149,6 +169,7 @@ def _printstudio(
     verdict: Verdict | None = Verdict.EVENT,
     says: str = "",
     forged: bool = False,
+    tracking: str = "",
 ) -> Step:
     return Step(
         source=PRINTSTUDIO,
@@ -158,6 +179,7 @@ def _printstudio(
         verdict=verdict,
         says=says,
         forged=forged,
+        tracking=tracking,
     )
 
 
@@ -170,8 +192,39 @@ def _shipped(buyer: Shopping, at: int) -> Step:
     body = buyer.printstudio(
         "order.shipped",
         at,
-        trackingNumber="1Z999AA10123456784",
+        trackingNumber=TRACKING,
         carrier="UPS",
         estimatedDelivery="2030-01-17",
     )
-    return _printstudio("order.shipped", body, makes=("order.shipped",))
+    return _printstudio("order.shipped", body, makes=("order.shipped",), tracking=TRACKING)
+
+
+def _watch(buyer: Shopping, order: str) -> Step:
+    """What `gateway watch marketiger GUID --order ORDER` sends."""
+    body = json.dumps({"id": buyer.guid, "order": order}).encode()
+    kind = f"watch {buyer.guid[:8]}…"
+    return Step(way=Way.WATCH, source=MARKETIGER, kind=kind, body=body)
+
+
+def _polled(
+    buyer: Shopping,
+    status: int,
+    name: str,
+    at: int,
+    *,
+    makes: tuple[str, ...] = (),
+    says: str = "",
+    tracking: str = "",
+) -> Step:
+    """Marketiger has had this status since `at`; `name` is its documentation's word for it."""
+    return Step(
+        way=Way.POLL,
+        source=MARKETIGER,
+        kind=f"{status} {name}{', tracking' if tracking else ''}",
+        body=buyer.marketiger(status, at, tracking=tracking),
+        code=str(status),
+        makes=makes,
+        verdict=Verdict.EVENT if makes else Verdict.MERGED,
+        says=says,
+        tracking=tracking,
+    )

@@ -3,32 +3,36 @@
 import shlex
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.demo.cast import Way
 from gateway.demo.ledger import Ledger, Sent
 from gateway.models import Verdict
 
 
 def summary(console: Console, ledger: Ledger, missing: Sequence[str]) -> None:
-    """Print what was counted: callbacks, events, deliveries, retries, the median time."""
-    outcomes = Counter(map(_outcome, ledger.sent))
-    words = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+    """Print what was counted: callbacks, polls, events, deliveries, retries, the median time."""
+    callbacks = [sent for sent in ledger.sent if sent.step.way is Way.CALLBACK]
+    news = [sent for sent in ledger.sent if sent.step.way is Way.POLL]
     delivered, times = ledger.delivered(), ledger.times()
     failed = len(ledger.arrivals) - len(delivered)
     events = {arrival.event_id for arrival in delivered}
     rows = [
-        ("Callbacks", f"{len(ledger.sent)} sent: {words}"),
+        ("Callbacks", f"{len(callbacks)} sent: {_outcomes(callbacks)}"),
+        ("Polls", f"{len(ledger.asked)} answered, {len(news)} with news: {_outcomes(news)}"),
         ("Events", f"{len(events)}, each with its number in its order"),
         ("Deliveries", f"{len(delivered)} arrived, each one signed, verified and read"),
         ("Retries", f"{failed} attempts failed and were made again"),
     ]
     if times:
-        rows.append(("Time", f"p50 {statistics.median(times):.1f} ms from callback to delivery"))
+        rows.append(
+            ("Time", f"p50 {statistics.median(times):.1f} ms from callback or answer to delivery")
+        )
     table = Table.grid(padding=(0, 2, 0, 0))
     for name, value in rows:
         table.add_row(Text(name, "dim"), Text(value))
@@ -57,6 +61,11 @@ def farewell(console: Console, kept: Path | None, *, order: str, command: str) -
     for line, comment in lines:
         shown = f"{line:<{width}}  [dim]{comment}[/dim]" if comment else line
         console.print(f"  {shown}", highlight=False, soft_wrap=True)
+
+
+def _outcomes(played: Iterable[Sent]) -> str:
+    outcomes = Counter(map(_outcome, played))
+    return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
 
 
 def _outcome(sent: Sent) -> str:

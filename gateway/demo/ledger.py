@@ -5,22 +5,27 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from gateway.demo.cast import Order, Step
+from gateway.demo.cast import Order, Step, Way
+from gateway.demo.marketiger import Asked
 from gateway.demo.receivers import Arrival, Part
 from gateway.matching import wants_type
 from gateway.models import Receipt
 
-DISPLAY = {"stripe": "Stripe", "printstudio": "PrintStudio"}
+DISPLAY = {"stripe": "Stripe", "printstudio": "PrintStudio", "marketiger": "Marketiger"}
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True):
-    """One callback that was sent. `status` is None when nobody answered; `detail` says more."""
+    """One step that was played; `detail` says more.
+
+    `status` is None when nobody answered, or asked. A poll has the receipt that a callback would
+    have got, and none when its answer was not taken in as it should be.
+    """
 
     order: str
     step: Step
     at: float  # seconds of the demo's clock
-    took: float  # seconds until the answer
-    status: int | None
+    took: float = 0.0  # seconds until the answer
+    status: int | None = None
     receipt: Receipt | None = None
     title: str = ""  # of a refusal, as its problem details say (RFC 9457)
     detail: str = ""
@@ -38,13 +43,18 @@ class Ledger:
         self.parts = parts
         self.sent: list[Sent] = []
         self.arrivals: list[Arrival] = []
+        self.asked: list[Asked] = []
 
     def arrived(self, arrival: Arrival) -> None:
         """Write down a delivery."""
         self.arrivals.append(arrival)
 
+    def question(self, answer: bytes) -> Asked | None:
+        """The first question that had this answer."""
+        return next((asked for asked in self.asked if asked.answer == answer), None)
+
     def maker(self, event_id: str) -> Sent | None:
-        """The callback that made an event; its repeats name the event too, later."""
+        """What made an event; repeats of a callback name its events too, later."""
         made = (sent for sent in self.sent if sent.receipt and event_id in sent.receipt.events)
         return next(made, None)
 
@@ -71,19 +81,24 @@ class Ledger:
         return [arrival for arrival in self.arrivals if 200 <= arrival.status < 300]
 
     def times(self) -> list[float]:
-        """Milliseconds from sending a callback to each delivery that needed no retry."""
+        """Milliseconds from a callback or an answer to each delivery that needed no retry."""
         found = ((a, self.maker(a.event_id)) for a in self.delivered() if a.attempt == 1)
         return [(arrival.at - sent.at) * 1000 for arrival, sent in found if sent]
 
-    def due(self) -> Iterator[tuple[Sent, str, str, Part]]:
-        """Every delivery that there must be: its callback, the event's id and type, to whom."""
+    def made(self) -> Iterator[tuple[Sent, str, str]]:
+        """Every event that there must be, in order: what made it, its id and type."""
         for sent in self.sent:
             if sent.receipt is None or sent.receipt.duplicate:
                 continue
             for event_id, kind in zip(sent.receipt.events, sent.step.makes, strict=False):
-                for part in self.parts:
-                    if wants_type(part.types, kind):
-                        yield sent, event_id, kind, part
+                yield sent, event_id, kind
+
+    def due(self) -> Iterator[tuple[Sent, str, str, Part]]:
+        """Every delivery that there must be: what made the event, its id and type, to whom."""
+        for sent, event_id, kind in self.made():
+            for part in self.parts:
+                if wants_type(part.types, kind):
+                    yield sent, event_id, kind, part
 
     def complete(self) -> bool:
         """Whether all deliveries that are due were taken."""
@@ -97,16 +112,25 @@ def missing(ledger: Ledger, cast: Iterable[Order]) -> Iterator[str]:
         yield from _wrong_answer(sent, ledger)
     yield from _wrong_deliveries(ledger)
     yield from _wrong_refusals(ledger)
+    for asked in ledger.asked:
+        if asked.fault:
+            yield f"Marketiger refused a question: {asked.fault}"
     for order in cast:
         if [s.step for s in ledger.sent if s.order == order.id] != list(order.steps):
             yield f"order {order.id} was not played to its end"
-        numbers = sorted({a.seq for a in ledger.arrivals if a.order == order.id})
+        seqs = {arrival.event_id: arrival.seq for arrival in ledger.arrivals if arrival.seq}
+        made = [event_id for sent, event_id, _ in ledger.made() if sent.order == order.id]
+        numbers = [seqs[event_id] for event_id in made if event_id in seqs]
         if numbers != list(range(1, len(numbers) + 1)):
-            yield f"the events of order {order.id} are numbered {numbers}, with a gap"
+            yield f"the events of order {order.id} are numbered {numbers}"
 
 
 def _wrong_answer(sent: Sent, ledger: Ledger) -> Iterator[str]:
     step, receipt = sent.step, sent.receipt
+    if step.way is Way.POLL and receipt is None:
+        what = "never asked for" if sent.status is None else "asked for, but not taken in"
+        yield f"{sent.name} was {what}: {sent.detail}"
+        return
     if sent.status != (401 if step.verdict is None else 200):
         why = f": {sent.detail}" if sent.detail else ""
         yield f"{sent.name} was answered {sent.status or 'by nobody'}{why}"
@@ -140,6 +164,8 @@ def _wrong_deliveries(ledger: Ledger) -> Iterator[str]:
             yield f"{arrival.receiver} got {arrival.type} of order {arrival.order} unasked"
         elif (expected[0].order, expected[1]) != (arrival.order, arrival.type):
             yield f"{arrival.receiver} got {arrival.type} of order {arrival.order} for {expected[1]}"
+        elif expected[0].step.tracking not in {"", arrival.tracking}:
+            yield f"{arrival.receiver} got {arrival.type} of order {arrival.order} without tracking"
 
 
 def _wrong_refusals(ledger: Ledger) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""What Stripe and PrintStudio write and sign: the bodies and headers of the demo's callbacks.
+"""What Stripe and PrintStudio write and sign, and what Marketiger answers when it is asked.
 
-Formats: https://docs.stripe.com/api/events/object, https://docs.stripe.com/webhooks (signature)
-and https://docs.printstudio.r5i.io/api/webhooks.
+Formats: https://docs.stripe.com/api/events/object, https://docs.stripe.com/webhooks (signature),
+https://docs.printstudio.r5i.io/api/webhooks and https://docs.marketiger3d.com/docs/status-codes.
 """
 
 import hmac
@@ -9,8 +9,9 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from uuid import NAMESPACE_DNS, uuid5
 
-STRIPE, PRINTSTUDIO = "stripe", "printstudio"
+STRIPE, PRINTSTUDIO, MARKETIGER = "stripe", "printstudio", "marketiger"
 CURRENCY = "EUR"
 
 Body = dict[str, Any]
@@ -31,15 +32,21 @@ def _hmac(secret: str, content: bytes) -> str:
     return hmac.digest(secret.encode(), content, "sha256").hex()
 
 
-class Shopping:
-    """What a buyer does for one order, in the words of both providers.
+def _iso(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    `cents` is the price; all times are Unix seconds.
+
+class Shopping:
+    """What a buyer does for one order, in the words of all providers.
+
+    `cents` is the price; Marketiger knows the order as `guid`, since `placed`. All times are Unix
+    seconds.
     """
 
-    def __init__(self, order: str, *, cents: int) -> None:
-        self._order, self._cents = order, cents
+    def __init__(self, order: str, *, cents: int, placed: int = 0) -> None:
+        self._order, self._cents, self._placed = order, cents, placed
         self._intent, self._session = f"pi_3Demo{order}", f"cs_test_demo{order}"
+        self.guid = str(uuid5(NAMESPACE_DNS, order))
 
     def session_completed(self, at: int) -> bytes:
         """Stripe's `checkout.session.completed`: a paid session that names the order."""
@@ -106,7 +113,7 @@ class Shopping:
         envelope = {
             "id": f"evt-{self._order}-{event.removeprefix('order.')}",
             "event": event,
-            "timestamp": datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "timestamp": _iso(at),
             "data": {"orderId": self._order, **data},
         }
         return json.dumps(envelope, separators=(",", ":")).encode()
@@ -117,6 +124,25 @@ class Shopping:
         line = {"id": "line-1", "skuId": "sku-pla-black-dragon", "quantity": 1}
         line |= {"unitPrice": price, "total": price}
         return self.printstudio("order.created", at, lineItems=[line], total=price)
+
+    def marketiger(self, status: int, at: int, *, tracking: str = "") -> bytes:
+        """Marketiger's answer about the order: its status since `at`, and its parcel."""
+        parcel = {"trackingNumber": tracking, "shippingMethodId": 7, "trackingUrl": None}
+        model = {"poId": 4711, "modelId": "dragon-01", "modelName": "dragon.stl"}
+        model |= {"imageUrl": None, "price": None, "status": 0, "bounds": None, "quantity": 1}
+        order = {
+            "id": self.guid,
+            "status": status,
+            "createdDate": _iso(self._placed),
+            "updated": _iso(at),
+            "trackAndTrace": parcel if tracking else None,
+            "shippingMethodId": 7,
+            "projectName": "Demo",
+            "paymentLink": None,
+            "shippingRate": None,
+            "orderModels": [model],
+        }
+        return json.dumps({"success": True, "data": {"order": order}}).encode()
 
     def _stripe(self, event_type: str, thing: Body, at: int) -> bytes:
         """Stripe's envelope; it sends its JSON indented."""

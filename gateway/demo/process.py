@@ -1,21 +1,25 @@
 """The gateway of the demo: a real `gateway serve` in its own folder, started and stopped."""
 
 import asyncio
+import contextlib
 import json
 import secrets
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 import httpx2
 
-from gateway.demo.payloads import CURRENCY, PRINTSTUDIO, STRIPE
+from gateway.demo.marketiger import MarketigerApi
+from gateway.demo.payloads import CURRENCY, MARKETIGER, PRINTSTUDIO, STRIPE
 from gateway.demo.receivers import Receiver
 from gateway.errors import StartupError
+from gateway.web.server import unix_address
 
-SCHEDULE = ("700ms", "1s", "1s", "1s")  # retries within seconds, so that they can be watched
+SCHEDULE = ("300ms", "500ms", "1s", "1s")  # retries within seconds, so that they can be watched
+INTERVAL = "1s"  # between two questions about an order
 START, STOP = 30.0, 5.0  # seconds
 PAUSE = 0.03  # seconds between two looks at /readyz
 OURS = "GATEWAY_"
@@ -25,11 +29,17 @@ class Gateway:
     """One serving process; `environ` is the environment that it inherits, but for our own keys."""
 
     def __init__(
-        self, folder: Path, receivers: Sequence[Receiver], *, environ: Mapping[str, str]
+        self,
+        folder: Path,
+        receivers: Sequence[Receiver],
+        api: MarketigerApi,
+        *,
+        environ: Mapping[str, str],
     ) -> None:
         self.folder = folder
         self.config = folder / "gateway.toml"
         self.log = folder / "gateway.log"
+        self.store_url = f"sqlite:///{folder}/gateway.db"
         self.secrets = {
             STRIPE: f"whsec_{secrets.token_hex(24)}",
             PRINTSTUDIO: secrets.token_urlsafe(24),
@@ -38,7 +48,7 @@ class Gateway:
         self.url = f"http://127.0.0.1:{port}"
         self._environ = {key: environ[key] for key in environ if not key.startswith(OURS)}
         self._process: asyncio.subprocess.Process | None = None
-        text = _configuration(self, receivers, ports=(port, self._admin_port))
+        text = _configuration(self, receivers, api, ports=(port, self._admin_port))
         self.config.touch(mode=0o600)
         self.config.write_text(text, "utf-8")
 
@@ -64,6 +74,16 @@ class Gateway:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stop()
+
+    @contextlib.asynccontextmanager
+    async def control(self, *, timeout: float) -> AsyncIterator[httpx2.AsyncClient]:
+        """A client of its control socket, which stands beside the database."""
+        with unix_address(self.folder / "gateway.db.sock") as address:
+            transport = httpx2.AsyncHTTPTransport(uds=address, trust_env=False)
+            async with httpx2.AsyncClient(
+                transport=transport, trust_env=False, timeout=timeout
+            ) as client:
+                yield client
 
     def last_words(self) -> str:
         """The last line that it wrote, without our own prefix."""
@@ -115,21 +135,28 @@ def _free_ports() -> tuple[int, int]:
 
 
 def _configuration(
-    gateway: Gateway, receivers: Sequence[Receiver], *, ports: tuple[int, int]
+    gateway: Gateway,
+    receivers: Sequence[Receiver],
+    api: MarketigerApi,
+    *,
+    ports: tuple[int, int],
 ) -> str:
     """The configuration; a JSON string is a TOML string too."""
-    allowed = [f"127.0.0.1/32:{receiver.port}" for receiver in receivers]
-    database = json.dumps(f"sqlite:///{gateway.folder}/gateway.db")
+    allowed = [f"127.0.0.1/32:{listener.port}" for listener in (*receivers, api)]
     tables = [
-        "# The gateway of `gateway demo`; its receivers ended with the demo.",
+        "# The gateway of `gateway demo`; what it called and asked ended with the demo.",
         f'[server]\nport = {ports[0]}\npublic_url = "{gateway.url}"\nstop_grace = "2s"',
         f"[admin]\nport = {ports[1]}",
-        f"[store]\nurl = {database}",
+        f"[store]\nurl = {json.dumps(gateway.store_url)}",
         f"[egress]\nallow = {json.dumps(allowed)}",
     ]
     for source, secret in gateway.secrets.items():
         tables.append(f'[sources.{source}]\nprovider = "{source}"\nsecrets = ["{secret}"]')
     tables[-1] += f'\ncurrency = "{CURRENCY}"'
+    tables.append(
+        f'[sources.{MARKETIGER}]\nprovider = "{MARKETIGER}"\nbase_url = "{api.url}"\n'
+        f'token = "{api.token}"\ninterval = "{INTERVAL}"'
+    )
     tables += [_subscription(receiver) for receiver in receivers]
     return "\n\n".join(tables) + "\n"
 

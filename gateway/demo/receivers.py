@@ -1,23 +1,18 @@
 """Two receivers beside the gateway: they verify every delivery and read it as a CloudEvent."""
 
-import asyncio
-import socket
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.demo.listener import Clock, Listener
 from gateway.events import parse
-from gateway.models import Duration, Mode
+from gateway.models import Mode
 from gateway.signing import VerificationError, generate_secret, verify
-from gateway.web.limits import Limits
-from gateway.web.server import Server, bind, make_server
-
-Clock = Callable[[], float]
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,36 +47,21 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     order: str = ""
     told_by: str = ""  # the provider
     fulfilment: str | None = None  # the order's state
+    tracking: str = ""  # the number of the order's parcel
     fault: str | None = None
 
 
-class Receiver:
-    """An HTTP server on loopback that tells `heard` of each delivery; `wall` is Unix time."""
+class Receiver(Listener):
+    """An HTTP server that tells `heard` of each delivery; `wall` is Unix time."""
 
     def __init__(
         self, part: Part, heard: Callable[[Arrival], None], *, clock: Clock, wall: Clock
     ) -> None:
+        super().__init__(self._answer, name=part.name)
         self.part = part
         self.secret = generate_secret()
         self._heard, self._clock, self._wall = heard, clock, wall
         self._seen: Counter[str] = Counter()
-        self._socket: socket.socket = bind("127.0.0.1", 0, path=part.name)
-        self._server: Server = make_server(self._answer, limits=Limits(), sock=self._socket)
-        self._serving: asyncio.Task[None] | None = None
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return int(self._socket.getsockname()[1])
-
-    async def __aenter__(self) -> Self:
-        self._serving = asyncio.create_task(self._server.serve())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.stop(Duration(0))
-        assert self._serving is not None
-        await self._serving
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -120,6 +100,7 @@ class Receiver:
                 "order": event.get_subject(),
                 "told_by": data["cause"]["provider"],
                 "fulfilment": data["state"]["fulfilment"],
+                "tracking": (data["shipment"] or {}).get("tracking_number") or "",
             }
         except VerificationError as error:
             return {}, f"its signature does not hold: {error}"

@@ -1,4 +1,4 @@
-"""The play: starts everything, sends the cast's callbacks, shows what comes of them, checks it."""
+"""The play: starts everything, plays the cast's steps, shows what comes of them, checks it."""
 
 import asyncio
 import contextlib
@@ -9,24 +9,19 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import httpx2
-import msgspec
 from rich.console import Console
 
-from gateway.demo.cast import Order, Step, orders
+from gateway.demo.cast import Order, orders
 from gateway.demo.farewell import farewell, summary
-from gateway.demo.ledger import Ledger, Sent, missing, until
-from gateway.demo.payloads import headers
+from gateway.demo.ledger import Ledger, missing, until
+from gateway.demo.marketiger import MarketigerApi
+from gateway.demo.players import PATIENCE, Players
 from gateway.demo.process import Gateway
 from gateway.demo.receivers import PARTS, Arrival, Receiver
 from gateway.demo.timeline import Timeline
 from gateway.errors import StartupError
-from gateway.models import Receipt
 
-PAUSE = 0.15  # seconds between two callbacks, so that the eye can follow
-PATIENCE = 8.0  # seconds for deliveries: all retries, on a busy machine
-
-_receipt = msgspec.json.Decoder(Receipt)
+PAUSE = 0.12  # seconds between two steps, so that the eye can follow
 
 
 class Stage:
@@ -43,17 +38,19 @@ class Stage:
         self._held.append(arrival)
         self._release()
 
-    async def play(self, order: Order, gateway: Gateway, client: httpx2.AsyncClient) -> None:
-        """Send an order's callbacks one by one and wait for all that must come of them."""
+    async def play(self, order: Order, players: Players) -> None:
+        """Play an order's steps one by one and wait for all that must come of them."""
         self._timeline.begin(order)
         for step in order.steps:
-            sent = await _send(order, step, gateway, client)
+            sent = await players.play(order, step)
             self._ledger.sent.append(sent)
             events = list(sent.receipt.events) if sent.receipt else []
             await until(partial(self._ledger.knows, events), patience=PATIENCE)
             self._timeline.callback(sent)
             self._shown.update(events)
             self._release()
+            if sent.status is None:
+                return
             await asyncio.sleep(PAUSE)
         await until(self._ledger.complete, patience=PATIENCE)
 
@@ -109,38 +106,13 @@ async def _play_all(
             )
             for part in ledger.parts
         ]
-        gateway = await stack.enter_async_context(Gateway(folder, receivers, environ=environ))
+        api = MarketigerApi(ledger.asked.append, clock=time.perf_counter)
+        await stack.enter_async_context(api)
+        gateway = Gateway(folder, receivers, api, environ=environ)
+        await stack.enter_async_context(gateway)
         timeline.ready(gateway.url)
-        client = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=5))
+        players = Players(gateway, api, ledger)
         for number, order in enumerate(cast, start=1):
-            await stage.play(order, gateway, client)
+            await stage.play(order, players)
             if any(missing(ledger, cast[:number])):
                 return
-
-
-async def _send(order: Order, step: Step, gateway: Gateway, client: httpx2.AsyncClient) -> Sent:
-    """Sign and send one callback; a forged one is signed with a secret that is nobody's."""
-    secret = "a stranger's guess" if step.forged else gateway.secrets[step.source]
-    at = time.perf_counter()
-    try:
-        answer = await client.post(
-            f"{gateway.url}/hooks/{step.source}",
-            content=step.body,
-            headers=headers(step.source, step.body, secret, int(time.time())),
-        )
-    except httpx2.TransportError as error:
-        detail = f"{error!r}; the gateway's last words: {gateway.last_words()}"
-        return Sent(order=order.id, step=step, at=at, took=0.0, status=None, detail=detail)
-    took = time.perf_counter() - at
-    accepted = answer.status_code == 200
-    problem = {} if accepted else answer.json()
-    return Sent(
-        order=order.id,
-        step=step,
-        at=at,
-        took=took,
-        status=answer.status_code,
-        receipt=_receipt.decode(answer.content) if accepted else None,
-        title=problem.get("title", ""),
-        detail=problem.get("detail", ""),
-    )

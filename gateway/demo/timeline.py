@@ -6,7 +6,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from gateway.demo.cast import Order
+from gateway.demo.cast import Order, Way
 from gateway.demo.ledger import DISPLAY, Ledger, Sent
 from gateway.demo.receivers import Arrival
 from gateway.models import Verdict
@@ -16,7 +16,7 @@ DIM, GOOD, ODD, BAD = "dim", "green", "yellow", "red"
 
 
 class Words(NamedTuple):
-    """What became of a callback: a line for each event that it made, else one."""
+    """What became of a step: a line for each event that it made, else one."""
 
     lines: Sequence[str]
     colour: str
@@ -32,16 +32,21 @@ class Timeline:
 
     def open(self) -> None:
         """The first lines: who is on stage."""
-        self._print(Text("A gateway, and two receivers beside it, all on this machine:", DIM))
+        heading = "A gateway, two receivers and a print provider's API, all on this machine:"
+        self._print(Text(heading, DIM))
         for part in self._ledger.parts:
             trouble = f", first {part.refuses} answered 503" if part.refuses else ""
             wants = f"gets {', '.join(part.types)}, {part.mode} mode{trouble}"
             self._print(Text.assemble((f"  {part.name:<{WHO - 2}}", "cyan"), (wants, DIM)))
+        asked = "never calls anybody, so the gateway asks it every second"
+        self._print(Text.assemble((f"  {'Marketiger':<{WHO - 2}}", "bold"), (asked, DIM)))
 
     def ready(self, url: str) -> None:
         """The gateway is up."""
         self._print(Text.assemble((f"  {'gateway':<{WHO - 2}}", "bold"), (f"ready on {url}", DIM)))
-        legend = "The clock starts at an order's first callback, a delivery's time at its own."
+        legend = (
+            "The clock starts at an order's first line, a delivery's time at what made its event."
+        )
         self._print(Text(legend, DIM))
 
     def begin(self, order: Order) -> None:
@@ -51,10 +56,11 @@ class Timeline:
         self._print(Text.assemble((f"Order {order.id}", "bold"), (f"  {order.title}", DIM)))
 
     def callback(self, sent: Sent) -> None:
-        """The line of one callback; below it further events that it made."""
-        words = self._words(sent)
-        what = sent.step.kind + (" (forged)" if sent.step.forged else "")
-        who = Text(DISPLAY[sent.step.source], "bold")
+        """The line of one step; below it further events that it made."""
+        step, words = sent.step, self._words(sent)
+        what = f"asked: {step.kind}" if step.way is Way.POLL else step.kind
+        what += " (forged)" if step.forged else ""
+        who = Text("shop" if step.way is Way.WATCH else DISPLAY[step.source], "bold")
         self._line(sent.at, who, what, Text(words.lines[0], words.colour), words.detail)
         for line in words.lines[1:]:
             self._line(None, Text(), "", Text(line, words.colour), "")
@@ -74,6 +80,11 @@ class Timeline:
 
     def _words(self, sent: Sent) -> Words:
         receipt, took = sent.receipt, f"answered in {_milliseconds(sent.took)}"
+        polled = sent.step.way is Way.POLL
+        if sent.step.way is Way.WATCH and sent.status == 200:
+            return Words([f"is order {sent.order}: asked for now"], GOOD, took)
+        if receipt is None and polled:
+            return Words(["not asked for" if sent.status is None else "not taken in"], BAD, "")
         if receipt is None:
             answer = f"{sent.status} {sent.title}" if sent.status else "no answer"
             refused = sent.status == 401
@@ -84,9 +95,9 @@ class Timeline:
             return Words([f"duplicate of {receipt.id}: ignored"], ODD, "makes nothing new")
         if receipt.verdict is Verdict.EVENT:
             made = [self._ledger.label(one) or "it arrived nowhere" for one in receipt.events]
-            marks = ["verified", *[" " * len("verified")] * len(made)]
+            marks = ["changed " if polled else "verified", *[" " * len("verified")] * len(made)]
             lines = [f"{mark} → {one}" for mark, one in zip(marks, made, strict=False)]
-            return Words(lines, GOOD, took)
+            return Words(lines, GOOD, "the gateway asked" if polled else took)
         known = self._ledger.latest(sent.order, sent.step.says)
         if receipt.verdict is Verdict.UNLINKED or known is None:
             return Words([f"{receipt.verdict}: no order yet"], ODD, "waits for its order")

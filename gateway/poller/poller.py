@@ -12,6 +12,7 @@ from gateway.errors import BadRequest, GatewayError, NotFound, Unavailable
 from gateway.models import Millis
 from gateway.operations import Operations
 from gateway.orders.decide import Orders
+from gateway.poller.asker import Asker
 from gateway.poller.limits import Budget
 from gateway.poller.observation import PolledSource
 from gateway.poller.reconcile import Reconciliation
@@ -44,10 +45,11 @@ class Poller:
     ) -> None:
         self.polls, self.outbox, self.orders = polls, outbox, orders
         self.operations, self.clock, self.uniform = operations, clock, uniform
-        self._clients = [client for _, client in sources]
         self._sources: Mapping[str, SourcePoller] = {
             source.name: SourcePoller(
-                source, client, Budget(source.requests_per_minute, clock=monotonic), self
+                source,
+                Asker(client, Budget(source.requests_per_minute, clock=monotonic), clock=clock),
+                self,
             )
             for source, client in sources
         }
@@ -74,8 +76,8 @@ class Poller:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for client in self._clients:
-            await client.close()
+        for source in self._sources.values():
+            await source.asker.close()
 
     async def _run(self, source: SourcePoller) -> None:
         """Rounds without end; a refused token ends them until someone asks by hand."""
@@ -83,9 +85,10 @@ class Poller:
         while True:
             try:
                 poll = await source.state()
-                await self._rest(source, poll)
-                if not poll.refused:
+                if poll.refused is None and poll.next_at <= self.clock():
                     await source.round()
+                else:
+                    await self._rest(source, poll)
             except Unavailable as error:
                 logger.warning("source %s: its round was not kept: %s", name, error)
                 await asyncio.sleep(STORE_PAUSE)
@@ -95,10 +98,11 @@ class Poller:
                 await asyncio.sleep(max(STORE_PAUSE, source.source.interval / 1000))
 
     async def _rest(self, source: SourcePoller, poll: Poll) -> None:
-        """Wait until the next round is due, or someone wakes us."""
+        """Wait until the next round is due, or until someone has changed when."""
         wait = None if poll.refused else max(poll.next_at - self.clock(), 0) / 1000
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(source.wake.wait(), wait)
+            async with asyncio.timeout(wait):  # `wait_for` can lose a cancel before Python 3.12
+                await source.wake.wait()
         source.wake.clear()
 
     async def watch(self, name: str, number: str, order: str | None) -> dict[str, object]:
@@ -111,7 +115,7 @@ class Poller:
         new = await self.polls.want(
             Watch(source=name, number=number, order=order, wanted=True, changed_at=now, next_at=now)
         )
-        source.wake.set()
+        await source.hurry()
         return {"source": name, "id": number, "order": order, "new": new}
 
     async def once(self, name: str) -> AsyncIterator[Line]:

@@ -52,7 +52,7 @@ class Reconciliation:
     async def run(self) -> AsyncIterator[Compared]:
         """Every order once; raises `RoundEnded` when the API does not let us go on."""
         async with self._source.lock:
-            with self._source.patient():
+            with self._source.asker.patient():
                 known = await self._known()
                 entries = await self._listing() if self.listed else {}
                 for number in sorted(known | entries):
@@ -95,11 +95,10 @@ class Reconciliation:
             status, at = observation.reading.event_type, observation.reading.at
             if self._since is not None and at < self._since:
                 return Compared(number=watch.number, kind=Kind.OLDER, status=status)
-            if self._emit:
+            rehearsal = await self._source.accept(watch, observation, baseline=False, keep=False)
+            if self._emit and _kind(rehearsal) in {Kind.SILENT, Kind.MISSED}:
                 await self._source.parts.polls.watch([watch])
-            rehearsal = await self._source.accept(
-                watch, observation, baseline=False, keep=self._emit
-            )
+                rehearsal = await self._source.accept(watch, observation, baseline=False)
         except (TokenRefused, Throttled) as error:
             raise RoundEnded(error) from error
         except (AskFailed, Malformed) as error:
@@ -108,7 +107,7 @@ class Reconciliation:
             number=watch.number,
             kind=_kind(rehearsal),
             status=status,
-            events=rehearsal.made,
+            events=[made for made in rehearsal.made if made.order is not None],
             reasons=[note.reason for note in rehearsal.notes if note.verdict is Verdict.SUPERSEDED],
         )
 
@@ -125,11 +124,11 @@ def _said(entry: Listed, reply: Reply) -> Reply | None:
 
 
 def _kind(rehearsal: Rehearsal) -> Kind:
-    made = {made.type for made in rehearsal.made}
+    made = {made.type for made in rehearsal.made if made.type in set(OrderType)}
     if OrderType.CREATED in made:
         return Kind.SILENT
-    if any(note.verdict is Verdict.SUPERSEDED for note in rehearsal.notes):
-        return Kind.DIFFERS
     if made:
         return Kind.MISSED
+    if any(note.verdict is Verdict.SUPERSEDED for note in rehearsal.notes):
+        return Kind.DIFFERS
     return Kind.SAME

@@ -3,20 +3,19 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from gateway.egress.client import ApiClient
 from gateway.errors import AskFailed, Denied, Malformed, Missing, Throttled, TokenRefused
 from gateway.events import LATEST
 from gateway.models import Event, Listed, Millis, Page, Query, Reply, Verdict, Watched
 from gateway.operations import Operations
 from gateway.orders.decide import Orders
 from gateway.orders.state import load
-from gateway.poller.limits import Budget, pause_of, until
+from gateway.poller.asker import Asker, Resting
+from gateway.poller.limits import until
 from gateway.poller.observation import Observation, PolledSource, intake_of, observe
 from gateway.poller.schedule import (
     LONGEST_BACKOFF,
@@ -32,7 +31,6 @@ MINUTE = 60_000
 FAILING = 4  # failed rounds in a row after which it is said
 GONE_AFTER = 3  # answers in a row that an order does not exist: the first may come too early
 HOPELESS = 3  # unreadable orders in a row that end a round: then it is the API, not an order
-TRIES = 3  # of one request, when there is time to wait out a 429
 ADOPTED = 500  # callbacks that are looked through at a time
 
 T = TypeVar("T")
@@ -73,25 +71,16 @@ class RoundEnded(Exception):
         self.cause = cause
 
 
-class Resting(Throttled):
-    """The API has said how long it wants no more requests; keeping to it is no failure."""
-
-
 class SourcePoller:
     """The one task that asks a source; `lock` keeps its rounds from overlapping."""
 
-    def __init__(
-        self, source: PolledSource, client: ApiClient, budget: Budget, parts: Parts
-    ) -> None:
-        self.source, self.parts = source, parts
+    def __init__(self, source: PolledSource, asker: Asker, parts: Parts) -> None:
+        self.source, self.asker, self.parts = source, asker, parts
         self.lock = asyncio.Lock()
         self.wake = asyncio.Event()
-        self._client, self._budget = client, budget
         self._poll = Poll(source=source.name, fingerprint=source.fingerprint)
-        self._paused_until = Millis(0)
         self._adopted = False
-        self._patient = False
-        self._sent = self._good = 0  # requests and good answers of this round
+        self._good = 0  # answers of this round
 
     # One round.
 
@@ -104,7 +93,7 @@ class SourcePoller:
         """
         async with self.lock:
             self._poll, started = await self.state(), self.parts.clock()
-            self._sent = self._good = 0
+            self._good = self.asker.sent = 0
             problems: list[str] = []
             try:
                 if not self._adopted:
@@ -122,7 +111,7 @@ class SourcePoller:
                 refused=None,
                 failures=0,
                 problem=None,
-                next_at=max(self._paused_until, Millis(started + pace)),
+                next_at=max(self.asker.paused_until, Millis(started + pace)),
                 asked_at=now,
                 answered_at=now,
             )
@@ -145,6 +134,15 @@ class SourcePoller:
             await self.parts.polls.save(poll)
         return poll
 
+    async def hurry(self) -> None:
+        """Begin the next round now, unless one is under way, or the API is to be left alone."""
+        poll = await self.state()
+        if self.lock.locked() or poll.failures or poll.refused:
+            return
+        now = Millis(max(self.parts.clock(), self.asker.paused_until))
+        await self.parts.polls.save(msgspec.structs.replace(poll, next_at=now))
+        self.wake.set()
+
     async def _save(self, events: Sequence[Event] = (), **changes: Any) -> None:
         self._poll = msgspec.structs.replace(self._poll, **changes)
         await self.parts.polls.save(self._poll, events)
@@ -160,7 +158,7 @@ class SourcePoller:
             longest=LONGEST_BACKOFF,
             uniform=self.parts.uniform,
         )
-        again = Millis(max(now + wait, self._paused_until))
+        again = Millis(max(now + wait, self.asker.paused_until))
         news = known.refused is None if refused else failures == FAILING
         await self._save(
             [self.parts.operations.source_failing(name, reason)] if news else (),
@@ -219,25 +217,26 @@ class SourcePoller:
                 return
             try:
                 page, reply = await self.page(query, cursor)
-            except RoundEnded:
-                # A cursor that was kept for long may have expired: the next round begins anew.
-                await self._save(cursor=None)
+            except RoundEnded as ended:
+                # A cursor may have expired: when it fails twice, the next round begins anew.
+                if self._poll.failures and not isinstance(ended.cause, Throttled):
+                    await self._save(cursor=None)
                 raise
             await self._take_page(page.orders, reply, tell)
             numbers = {entry.number for entry in page.orders}
             # A list that repeats itself has no next page, whatever it says.
             repeats = page.cursor == cursor or (bool(numbers) and numbers <= seen)
-            ended = page.cursor is None or repeats
+            last = page.cursor is None or repeats
             seen |= numbers
-            following = None if ended else page.cursor
-            await self._save(cursor=following, listed=self._poll.listed or ended)
-            if ended:
+            following = None if last else page.cursor
+            await self._save(cursor=following, listed=self._poll.listed or last)
+            if last:
                 return
 
     async def page(self, query: Query, cursor: str | None) -> tuple[Page, Reply]:
         """One page of the list; `RoundEnded` without one."""
         try:
-            reply = await self._ask(query)
+            reply = await self.asker.ask(query)
             page = self._judged(lambda: self.source.provider.read_page(reply, cursor))
         except Denied as error:
             raise RoundEnded(TokenRefused(f"the list of orders: {error}")) from error
@@ -278,7 +277,7 @@ class SourcePoller:
         """
         if end is None:
             end = Millis(self.parts.clock() + self.source.interval // 2)
-        room = max(1, self._round_size() - self._sent)
+        room = max(1, self._round_size() - self.asker.sent)
         failure, in_a_row = None, 0
         for watch in await self.parts.polls.due(self.source.name, end, room):
             try:
@@ -306,40 +305,9 @@ class SourcePoller:
 
     async def replies(self, watch: Watch) -> Sequence[Reply]:
         """Ask for one order, and for what belongs to it. Raises `AskFailed` and `Malformed`."""
-        first = await self._ask(self.source.provider.order(watch.number))
+        first = await self.asker.ask(self.source.provider.order(watch.number))
         more = self.source.provider.more(first)
-        return [first, *[await self._ask(query) for query in more]]
-
-    async def _ask(self, query: Query) -> Reply:
-        """One request, within the budget; a pause that the API asks for holds for all that follow."""
-        for _ in range(TRIES):
-            await self._pace()
-            self._sent += 1
-            reply = await self._client.ask(query)
-            pause = pause_of(reply.status, reply.headers, self.parts.clock())
-            if pause is not None:
-                self._paused_until = Millis(self.parts.clock() + pause)
-            if pause is None or reply.status != 429 or not self._patient:
-                break
-        return reply
-
-    async def _pace(self) -> None:
-        await self._budget.take()
-        wait = self._paused_until - self.parts.clock()
-        if wait <= 0:
-            return
-        if not self._patient:
-            raise Resting(f"it asked to be left alone until {until(self._paused_until)}")
-        await self._budget.sleep(wait / 1000)
-
-    @contextmanager
-    def patient(self) -> Iterator[None]:
-        """Wait for the end of the pauses that the API asks for, rather than end there."""
-        self._patient = True
-        try:
-            yield
-        finally:
-            self._patient = False
+        return [first, *[await self.asker.ask(query) for query in more]]
 
     def read(self, watch: Watch, replies: Sequence[Reply]) -> Observation:
         """What the replies say. Raises `AskFailed` and `Malformed`, a bug of the provider's too."""

@@ -1,7 +1,6 @@
 """The contract of a store: small protocols, each named for who uses it.
 
-One method is one transaction; no connection crosses this border. A result is returned only when
-what it says is durable.
+One method is one transaction; no connection crosses this border; a result is durable.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -358,15 +357,12 @@ class UnlinkedRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SubscriptionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A subscription as it is shown; `state` is `active`, `paused`, `gone` or `disabled`.
-
-    Of its URL only `host`, with the port: the rest may be a secret.
-    """
+    """A subscription as it is shown; `state` is `active`, `paused`, `gone` or `disabled`."""
 
     name: str
     state: str
     reason: str | None
-    host: str
+    host: str  # of its URL, with the port: the rest may be a secret
     hold_until: Millis | None
     last_success: Millis | None
     unfinished: int
@@ -433,6 +429,10 @@ class Records(Protocol):
 
     async def subscriptions(self) -> Sequence[SubscriptionRow]:
         """All subscriptions by name, those that the configuration has no more too."""
+        ...
+
+    async def sources(self) -> Mapping[str, tuple[Poll | None, int]]:
+        """By the names of polled sources: where the poller is, and how many orders it asks for."""
         ...
 
     async def callback(self, callback: str) -> tuple[CallbackRow, Callback]:

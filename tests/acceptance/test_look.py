@@ -255,15 +255,14 @@ def test_unlinked_facts_are_listed(shop: Shop) -> None:
     assert "stripe:pi_1" in shop.run("unlinked").text
 
 
-def test_quarantine_is_listed_with_the_reason_and_the_way_to_the_body(shop: Shop) -> None:
+def test_quarantine_is_listed_with_the_reason_and_the_way_on(shop: Shop) -> None:
     (row,) = shop.rows("quarantine")
     assert (row["source"], row["event_id"], row["verdict"]) == ("shop", "evt-bad", "quarantined")
     text = shop.run("quarantine").text
     assert f"{row['id']}" in text
     assert "$.data.orderId: must be a string" in text
-    assert f"`gateway quarantine --body {row['id']}`" in text
-    assert shop.run("quarantine", "--body", row["id"]).output == QUARANTINED
-    assert shop.run("quarantine", "--body", "cb_999").sentence(1) == "there is no callback cb_999"
+    assert f"`gateway quarantine show {row['id']}`" in text
+    assert "`gateway quarantine retry --dry-run`" in text
 
 
 @pytest.mark.parametrize(
@@ -359,13 +358,10 @@ def test_terminal_gets_colours_and_whole_ids(shop: Shop) -> None:
 
 
 def test_body_is_spelled_out_on_a_terminal(shop: Shop) -> None:
-    (row,) = shop.rows("quarantine")
     callback = shop.tell(b"\x1b[2Jnot json \x9b\xff")["id"]
-    assert (
-        on_terminal(shop, "quarantine", "--body", callback)
-        == rb"\x1b[2Jnot json \x9b\xff" + b"\r\n"
-    )
-    assert on_terminal(shop, "quarantine", "--body", row["id"]) == QUARANTINED + b"\r\n"
+    shown = SGR.sub(b"", on_terminal(shop, "quarantine", "show", callback))
+    assert shown.endswith(b"\r\n\r\n" + rb"\x1b[2Jnot json \x9b\xff" + b"\r\n")
+    assert b"\x1b" not in shown
 
 
 def on_terminal(shop: Shop, *arguments: str) -> bytes:

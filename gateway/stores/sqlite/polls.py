@@ -26,11 +26,7 @@ class SqlitePolls:
     async def state(self, source: str) -> Poll | None:
         """See `gateway.stores.base.Polls`."""
         rows = await self._read(f"SELECT {', '.join(POLL)} FROM polls WHERE source = ?", source)  # noqa: S608
-        return (
-            msgspec.convert(dict(zip(POLL, rows[0], strict=True)), Poll, strict=False)
-            if rows
-            else None
-        )
+        return poll_of(rows[0]) if rows else None
 
     async def save(self, poll: Poll, events: Sequence[Event] = ()) -> None:
         """See `gateway.stores.base.Polls`."""
@@ -129,6 +125,11 @@ class SqlitePolls:
             lambda batch: batch.connection.execute(sql, parameters).fetchall()
         )
         return rows
+
+
+def poll_of(row: Sequence[Any]) -> Poll:
+    """A row with the columns `POLL`."""
+    return msgspec.convert(dict(zip(POLL, row, strict=True)), Poll, strict=False)
 
 
 def insert_watch(batch: Batch, watch: Watch) -> bool:

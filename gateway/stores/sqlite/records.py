@@ -18,6 +18,7 @@ from gateway.stores.base import (
     CallbackRow,
     DeliveryRow,
     EventRow,
+    Poll,
     RejectedRow,
     Routing,
     Story,
@@ -26,6 +27,7 @@ from gateway.stores.base import (
 )
 from gateway.stores.migrate import IDENTITY, check_identity
 from gateway.stores.sqlite.keys import key
+from gateway.stores.sqlite.polls import POLL, poll_of
 from gateway.stores.sqlite.rejected import read_rejected
 
 _notes = msgspec.json.Decoder(list[Note])
@@ -151,6 +153,16 @@ class SqliteRecords:
             )
             for row in await self._fetch(SUBSCRIPTION)
         ]
+
+    async def sources(self) -> Mapping[str, tuple[Poll | None, int]]:
+        """See `gateway.stores.base.Records`."""
+        polls = [poll_of(row) for row in await self._fetch(f"SELECT {', '.join(POLL)} FROM polls")]  # noqa: S608
+        known = {poll.source: poll for poll in polls}
+        rows = await self._fetch("SELECT source, count(next_at) FROM watched GROUP BY source")
+        watched = {row[0]: row[1] for row in rows}
+        return {
+            name: (known.get(name), watched.get(name, 0)) for name in sorted({*known, *watched})
+        }
 
     async def rejected(self, source: str, *, limit: int) -> Sequence[RejectedRow]:
         """See `gateway.stores.base.Records`."""

@@ -1,0 +1,174 @@
+"""`gateway watch`, `poll` and `reconcile`: what a person asks of a source that never calls.
+
+The running gateway does it, and tells line by line how it goes. When none runs, it is done here,
+on the store itself.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from urllib.parse import quote, urlencode
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from gateway.cli.control import Line, act_on, follow, owning
+from gateway.cli.look import require_file, say
+from gateway.cli.reports import Comparison, Round
+from gateway.cli.tables import clean
+from gateway.config.settings import Settings
+from gateway.config.values import A_DURATION, NAME, parse_duration
+from gateway.errors import NotFound, StartupError
+from gateway.runtime import Gateway
+from gateway.stores.registry import database_path, make_records
+from gateway.telemetry.logs import configure
+from gateway.web.sources import since_of
+
+Whole = Callable[[], Settings]
+Ask = Callable[[Gateway], AsyncIterator[Line]]
+
+
+def watch(settings: Settings, name: str, number: str, order: str | None, *, whole: Whole) -> str:
+    """Ask for an order from now on; what was done, as a sentence. `NotFound`."""
+    done = act_on(
+        settings,
+        _path(name, "watch"),
+        lambda gateway: gateway.poller.watch(name, number, order),
+        body={"id": number, "order": order},
+        whole=lambda: _asking(whole(), name),
+    )
+    named = f", as order {order}" if order is not None else ""
+    known = "is" if done.answer["new"] else "was"
+    if not done.live:
+        already = "" if done.answer["new"] else " already"
+        then = f"watched{already}{named}; asking begins with `gateway serve`"
+    elif done.answer["new"]:
+        then = f"asked for from now on{named}"
+    else:
+        then = f"watched already: it is asked for at once{named}"
+    return clean(f"Order {number} of source {name} {known} {then}.")
+
+
+def poll(settings: Settings, name: str, *, whole: Whole, as_json: bool) -> int:
+    """Ask for all that is due, once, and print what came; 1 when the round could not be finished."""
+    report = Round(name)
+    with _progress(f"asking {name}", as_json=as_json) as advance:
+
+        def tell(line: Line) -> None:
+            report.take(line)
+            advance(len(report.found), None)
+            if as_json:
+                say(json.dumps(line))
+
+        def ask(gateway: Gateway) -> AsyncIterator[Line]:
+            return gateway.poller.once(name)
+
+        path = _path(name, "poll")
+        live = _told(settings, path, ask, tell, whole=lambda: _asking(whole(), name), fresh=True)
+    if not as_json:
+        report.show(live=live)
+    return 0 if report.finished else 1
+
+
+def reconcile(
+    settings: Settings, name: str, since: str | None, *, whole: Whole, emit: bool, as_json: bool
+) -> int:
+    """Compare all orders of a source with what is known, and print it; 1 when something is left open."""
+    _check_since(since)
+    report = Comparison(emit=emit)
+    with _progress(f"comparing {name}", as_json=as_json) as advance:
+
+        def tell(line: Line) -> None:
+            report.take(line)
+            if "compared" in line:
+                advance(line["compared"]["done"], line["compared"]["total"])
+            if as_json:
+                say(json.dumps(line))
+
+        def ask(gateway: Gateway) -> AsyncIterator[Line]:
+            start = since_of(since, gateway.clock())
+            return gateway.poller.reconcile(name, since=start, emit=emit)
+
+        wanted = {"emit": "true" if emit else "false"} | ({"since": since} if since else {})
+        path = f"{_path(name, 'reconcile')}?{urlencode(wanted)}"
+        live = _told(settings, path, ask, tell, whole=lambda: _asking(whole(), name))
+    if not as_json:
+        report.show(live=live)
+    return 0 if report.good else 1
+
+
+def _path(name: str, verb: str) -> str:
+    if NAME.fullmatch(name) is None:
+        raise NotFound(f"there is no source {name}: `gateway sources` lists them")
+    return f"/v1/sources/{quote(name, safe='')}/{verb}"
+
+
+def _check_since(since: str | None) -> None:
+    try:
+        parse_duration(since or "1d")
+    except ValueError:
+        raise StartupError(f"--since: expected {A_DURATION}, got {since!r}") from None
+
+
+def _asking(settings: Settings, name: str) -> Settings:
+    """The settings, when they ask this source: before anything is locked for it."""
+    asked = [
+        one
+        for one, source in settings.sources.items()
+        if source.enabled and source.poll is not None
+    ]
+    if name not in asked:
+        known = ", ".join(asked) or "none"
+        raise NotFound(f"there is no polled source {name!r}; polled sources are {known}")
+    return settings
+
+
+def _told(
+    settings: Settings,
+    path: str,
+    ask: Ask,
+    tell: Callable[[Line], None],
+    *,
+    whole: Whole,
+    fresh: bool = False,
+) -> bool:
+    """Have each line told by the running gateway; without one, by what `ask` gives here: False.
+
+    `fresh` permits that there is no database yet.
+    """
+    path_of_store = database_path(settings.store.url)
+    require_file(path_of_store)
+    live = follow(settings, path, tell)
+    if not live:
+        fresh = fresh and not path_of_store.exists()
+        configure("critical", json=False)  # what the gateway would log of it is told anyway
+        asyncio.run(_directly(whole(), ask, tell, fresh=fresh))
+    return live
+
+
+async def _directly(
+    settings: Settings, ask: Ask, tell: Callable[[Line], None], *, fresh: bool
+) -> None:
+    if not fresh:
+        async with make_records(settings.store.url):
+            pass  # a missing or foreign file is refused before a lock is made beside it
+    async with owning(settings) as gateway:
+        async for line in ask(gateway):
+            tell(msgspec.to_builtins(line))
+
+
+@contextmanager
+def _progress(title: str, *, as_json: bool) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on a terminal only, and not where lines are printed through it."""
+    if not sys.stderr.isatty() or (as_json and sys.stdout.isatty()):
+        yield lambda _done, _total: None
+        return
+    columns = TextColumn(title), BarColumn(), MofNCompleteColumn()
+    console = Console(stderr=True)
+    # Standard output goes where it was sent, not through the bar.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

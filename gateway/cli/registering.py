@@ -1,0 +1,137 @@
+"""`gateway printstudio register`: asks a shop for callbacks, signed with a secret made here."""
+
+import asyncio
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Protocol, TypeGuard
+
+from gateway.cli.tables import clean
+from gateway.config.settings import PollSettings, Settings, SourceSettings
+from gateway.egress.client import BODY_CAP, ApiClient
+from gateway.egress.rules import Rules, parse_target
+from gateway.egress.transport import Transport
+from gateway.errors import AskFailed, ConfigError, Conflict, Malformed, NotFound, StartupError
+from gateway.models import Query, Reply
+from gateway.providers.base import Polled, Provider, is_polled
+from gateway.providers.registry import provider_class
+from gateway.runtime import wall_clock
+
+PROVIDER = "printstudio"
+SECRET_BYTES = 32
+
+
+class Registering(Polled, Protocol):
+    """A polled provider whose API takes the address that it shall call."""
+
+    def registration(self, *, url: str, secret: str) -> Query:
+        """How to ask for callbacks to `url`, signed with `secret`."""
+        ...
+
+    def read_registration(self, reply: Reply) -> str:
+        """The id of the new endpoint, empty when it is not told; raises `AskFailed` and `Malformed`."""
+        ...
+
+
+def register(
+    settings: Settings, name: str, *, config: Path | None, url: str | None, secret_file: Path | None
+) -> str:
+    """Register `url` at the shop; what was done, and what is left to do, as lines.
+
+    The secret is in a file of mode 0600 before the shop hears of it, and nowhere else. Without
+    success the file is taken away again: `AskFailed`.
+    """
+    source, poll, provider = _shop(settings, name)
+    url = _address(settings, name, url)
+    folder = config.parent if config is not None else Path()
+    path = secret_file or folder / f"{name}.secret"
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    _keep(path, secret)
+    try:
+        query = provider.registration(url=url, secret=secret)
+        endpoint = provider.read_registration(asyncio.run(_ask(settings, poll, provider, query)))
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, AskFailed | Malformed):
+            raise AskFailed(f"source {name} was not registered: {error}") from None
+        raise
+    named = f" as {endpoint}" if endpoint else ""
+    inside = path.parent.resolve() == folder.resolve()
+    entry = json.dumps(f"${{file:{path.name if inside else path.resolve()}}}", ensure_ascii=False)
+    return "\n".join(
+        [
+            clean(
+                f"The shop calls {url} from now on{named}. The secret that it signs with is in {path}."
+            ),
+            _left_to_do(source, name, entry),
+        ]
+    )
+
+
+def _left_to_do(source: SourceSettings, name: str, entry: str) -> str:
+    if source.secrets:
+        return f"Add {entry} to the secrets of [sources.{name}], and restart the gateway."
+    return f"Put this line below [sources.{name}], and restart the gateway:\nsecrets = [{entry}]"
+
+
+def _shop(settings: Settings, name: str) -> tuple[SourceSettings, PollSettings, Registering]:
+    shops = {one: made for one, made in settings.sources.items() if made.provider == PROVIDER}
+    if name not in shops:
+        known = ", ".join(shops) or "none"
+        raise NotFound(f"there is no PrintStudio source {name}; those of this file are {known}")
+    source = shops[name]
+    provider = provider_class(source.provider)(source.options)
+    if source.poll is None:
+        raise ConfigError(f"sources.{name}.base_url", "is required to register, and token with it")
+    assert _can_register(provider)
+    return source, source.poll, provider
+
+
+def _can_register(provider: Provider) -> TypeGuard[Registering]:
+    return is_polled(provider) and hasattr(provider, "registration")
+
+
+def _address(settings: Settings, name: str, url: str | None) -> str:
+    """The URL that the shop shall call."""
+    if url is None and not settings.server.public_url:
+        raise StartupError(
+            "--url is required, as server.public_url is not set:"
+            f" how the shop reaches this gateway, with /hooks/{name} at its end"
+        )
+    url = url if url is not None else f"{settings.server.public_url}/hooks/{name}"
+    try:
+        parse_target(url)
+    except ValueError as error:
+        raise StartupError(f"--url: {str(error).removesuffix('.')}") from None
+    return url
+
+
+def _keep(path: Path, secret: str) -> None:
+    """Write the secret durably to a new file that only its owner reads."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise Conflict(
+            f"{path} is there already and is not overwritten:"
+            " move it away, or name another file with --secret-file"
+        ) from None
+    except OSError as error:
+        raise StartupError(f"{path} cannot be written: {error.strerror}") from None
+    with open(descriptor, "w", encoding="ascii") as file:
+        file.write(f"{secret}\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+async def _ask(
+    settings: Settings, poll: PollSettings, provider: Registering, query: Query
+) -> Reply:
+    transport = Transport(rules=Rules(settings.egress.allow), body_cap=BODY_CAP)
+    headers = provider.authorize(poll.token.decode())
+    client = ApiClient(transport, base_url=poll.base_url, headers=headers, clock=wall_clock)
+    try:
+        return await client.ask(query)
+    finally:
+        await client.close()
+        await transport.close()
