@@ -11,9 +11,8 @@ from gateway.retries import retry_after
 
 MINUTE = 60.0
 LONGEST_PAUSE = Millis(24 * 3_600_000)  # an API that asks for more is asked once a day all the same
-EPOCH_FROM = (
-    10_000_000  # a reset beyond it is a time in seconds since 1970, not a number of seconds
-)
+EPOCH_FROM = 10_000_000
+"""A reset beyond it is a time in seconds since 1970, not a number of seconds."""
 
 _FIELD = re.compile(r"\b([rt])=([0-9]{1,12})\b")
 
@@ -54,9 +53,10 @@ def pause_of(status: int, headers: Mapping[str, str], now: Millis) -> Millis | N
     if headers.get("x-ratelimit-remaining", "").strip() == "0":
         waits.append(_reset(headers.get("x-ratelimit-reset", ""), now))
     for name in ("ratelimit", "x-ratelimit"):
-        fields = dict(_FIELD.findall(headers.get(name, "")))
-        if fields.get("r") == "0":
-            waits.append(_reset(fields.get("t", ""), now))
+        for quota in headers.get(name, "").split(","):
+            fields = dict(_FIELD.findall(quota))
+            if fields.get("r") == "0" and "t" in fields:
+                waits.append(Millis(int(fields["t"]) * 1000))
     known = [wait for wait in waits if wait is not None]
     return min(max(known), LONGEST_PAUSE) if known else None
 

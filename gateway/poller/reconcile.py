@@ -1,6 +1,6 @@
 """Asks a source for everything once, and says what the gateway has not heard, or heard otherwise."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -46,7 +46,7 @@ class Reconciliation:
 
     def __init__(self, source: SourcePoller, *, since: Millis | None, emit: bool) -> None:
         self._source, self._since, self._emit = source, since, emit
-        self._done = 0
+        self._seen: set[str] = set()
         self.listed = source.source.provider.page(None) is not None
 
     async def run(self) -> AsyncIterator[Compared]:
@@ -54,14 +54,29 @@ class Reconciliation:
         async with self._source.lock:
             with self._source.asker.patient():
                 known = await self._known()
-                entries = await self._listing() if self.listed else {}
-                for number in sorted(known | entries):
-                    watch = known.get(number) or self._source.new(number)
-                    compared = await self._compare(watch, entries.get(number))
-                    self._done += 1
-                    yield msgspec.structs.replace(
-                        compared, done=self._done, total=len(known | entries)
-                    )
+                if self.listed:
+                    async for compared in self._over_the_list(known):
+                        yield compared
+                unlisted = sorted(known.keys() - self._seen)
+                total = len(self._seen) + len(unlisted)
+                for number in unlisted:
+                    yield await self._compare(known[number], None, total=total)
+
+    async def _over_the_list(self, known: Mapping[str, Watch]) -> AsyncIterator[Compared]:
+        """Page by page, so that a long list does not lie in memory; the last page knows the total."""
+        provider, cursor = self._source.source.provider, None
+        while (query := provider.page(cursor)) is not None:
+            page, reply = await self._source.page(query, cursor)
+            fresh = {entry.number: entry for entry in page.orders if entry.number not in self._seen}
+            # A list that repeats itself has no next page, whatever it says.
+            last = page.cursor is None or page.cursor == cursor or not fresh
+            total = len(self._seen | fresh.keys() | known.keys()) if last else None
+            for number, entry in fresh.items():
+                watch = known.get(number) or self._source.new(number)
+                yield await self._compare(watch, _said(entry, reply), total=total)
+            if last:
+                return
+            cursor = page.cursor
 
     async def _known(self) -> dict[str, Watch]:
         known: dict[str, Watch] = {}
@@ -75,21 +90,12 @@ class Reconciliation:
             known |= {watch.number: watch for watch in chunk}
             after = chunk[-1].number
 
-    async def _listing(self) -> dict[str, Reply | None]:
-        """All orders of the list; with the reply that says all of an order, where an entry does."""
-        entries: dict[str, Reply | None] = {}
-        provider, cursor = self._source.source.provider, None
-        while (query := provider.page(cursor)) is not None:
-            page, reply = await self._source.page(query, cursor)
-            fresh = [entry for entry in page.orders if entry.number not in entries]
-            entries |= {entry.number: _said(entry, reply) for entry in fresh}
-            # A list that repeats itself has no next page, whatever it says.
-            if page.cursor is None or page.cursor == cursor or not fresh:
-                break
-            cursor = page.cursor
-        return entries
+    async def _compare(self, watch: Watch, said: Reply | None, *, total: int | None) -> Compared:
+        self._seen.add(watch.number)
+        compared = await self._compared(watch, said)
+        return msgspec.structs.replace(compared, done=len(self._seen), total=total)
 
-    async def _compare(self, watch: Watch, said: Reply | None) -> Compared:
+    async def _compared(self, watch: Watch, said: Reply | None) -> Compared:
         try:
             observation = self._source.read(watch, await self._replies(watch, said))
             status, at = observation.reading.event_type, observation.reading.at
