@@ -59,7 +59,7 @@ class OrderMoney(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OrderLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of the order."""
+    """One line of the order; `status` and `price` are the provider's own, of unknown meaning and unit."""
 
     id: str | None
     sku: str | None
@@ -67,6 +67,8 @@ class OrderLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quantity: int | None
     unit_price: OrderMoney | None
     total: OrderMoney | None
+    status: str | None
+    price: str | None
 
 
 class OrderShipment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -253,9 +255,8 @@ def money(amount: Money | None) -> OrderMoney | None:
 
 def line(item: Line) -> OrderLine:
     """A line as it stands in an event."""
-    return OrderLine(
-        item.id, item.sku, item.name, item.quantity, money(item.unit_price), money(item.total)
-    )
+    amounts = (money(item.unit_price), money(item.total))
+    return OrderLine(item.id, item.sku, item.name, item.quantity, *amounts, item.status, item.price)
 
 
 def shipment(parcel: Shipment | None) -> OrderShipment | None:

@@ -43,7 +43,11 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of an order, as far as the provider tells it."""
+    """One line of an order, as far as the provider tells it.
+
+    `status` is the provider's own word or code; `price` its own digits, where nobody knows their
+    unit, or whether they are for one piece.
+    """
 
     id: str | None = None
     sku: str | None = None
@@ -51,6 +55,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     quantity: int | None = None
     unit_price: Money | None = None
     total: Money | None = None
+    status: str | None = None
+    price: str | None = None
 
 
 class Shipment(msgspec.Struct, frozen=True, kw_only=True):

@@ -258,6 +258,8 @@ class Marketiger:
             quantity=count(model.quantity),
             unit_price=price,
             total=price,
+            status=_identifier(model.status),
+            price=_digits(model.price) if price is None else None,
         )
 
     def _money(self, raw: msgspec.Raw) -> Money | None:
@@ -347,6 +349,12 @@ def _models(raw: msgspec.Raw) -> Sequence[_Model]:
         return decoded(_MODELS, raw)
     except Malformed:
         return ()
+
+
+def _digits(raw: msgspec.Raw) -> str | None:
+    """A number as it was sent, for who knows its unit."""
+    number = literal_number(raw)
+    return None if number is None else format(number, "f")
 
 
 def _shipment(value: object) -> Shipment | None:

@@ -175,8 +175,8 @@ def test_shipped_when_tracking(code: int) -> None:
 def test_lines_are_told_with_created_only() -> None:
     reading = read(status=5, orderModels=[model(), model(poId="PO-1", modelId=5, quantity=3)])
     assert fact(reading, Track.CREATED).lines == (
-        Line(id="4711", sku="9b2e", name="gear.stl", quantity=1),
-        Line(id="PO-1", sku="5", name="gear.stl", quantity=3),
+        Line(id="4711", sku="9b2e", name="gear.stl", quantity=1, status="0", price="1050"),
+        Line(id="PO-1", sku="5", name="gear.stl", quantity=3, status="0", price="1050"),
     )
     assert [one.lines for one in reading.facts[1:]] == [None] * 3
 
@@ -189,7 +189,8 @@ def test_strange_lines_are_no_lines(models: object) -> None:
 def test_strange_fields_of_a_line_are_null() -> None:
     odd = {"poId": 1.5, "modelId": [], "modelName": 3, "quantity": True, "price": "10"}
     reading = read(options=MarketigerOptions(price_unit="major"), orderModels=[model(**odd)])
-    assert fact(reading, Track.CREATED).lines == (Line(),)
+    (line,) = fact(reading, Track.CREATED).lines or ()
+    assert line == Line(status=line.status)
 
 
 def test_a_changed_picture_is_no_change() -> None:
@@ -271,6 +272,17 @@ def test_prices_are_the_digits_that_were_sent(
     body = json.dumps(found(orderModels=[model(price="?")])).replace('"?"', digits)
     (line,) = fact(provider.read(WATCHED, [reply(body.encode())]), Track.CREATED).lines or ()
     assert (line.unit_price, line.total) == (money, money)
+
+
+@pytest.mark.parametrize(
+    ("digits", "price"),
+    [("1050", "1050"), ("10.500", "10.500"), ("-0.1", "-0.1"), ("null", None), ('"10"', None)],
+)
+def test_a_price_of_unknown_unit_is_passed_on_as_it_is(digits: str, price: str | None) -> None:
+    body = json.dumps(found(orderModels=[model(price="?", status=77)])).replace('"?"', digits)
+    reading = Marketiger(MarketigerOptions()).read(WATCHED, [reply(body.encode())])
+    (line,) = fact(reading, Track.CREATED).lines or ()
+    assert (line.unit_price, line.total, line.price, line.status) == (None, None, price, "77")
 
 
 @pytest.mark.parametrize("quantity", [0, 2, None, "1"])
