@@ -10,6 +10,7 @@ from gateway.demo.payloads import MARKETIGER, PRINTSTUDIO, STRIPE, Shopping
 from gateway.models import Verdict
 
 TRACKING = "1Z999AA10123456784"
+PAID, SHIPPED, REVIEWED = 5, 10, 15  # codes of Marketiger
 
 
 class Way(StrEnum):
@@ -37,7 +38,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     says: str = ""
     duplicate: bool = False
     forged: bool = False
-    tracking: str = ""  # what its order.shipped must carry
+    news: str = ""  # what its event says beyond its type
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,16 +128,23 @@ def _asked_for(now: int) -> Order:
             ),
             _stripe("checkout.session.completed", session, makes=made),
             _watch(buyer, "1003"),
-            _polled(buyer, 5, "Paid", now - 180, says="order.paid"),
+            _polled(buyer, PAID, "Paid", now - 180, says="order.paid"),
             _stripe("checkout.session.completed", session, makes=made, duplicate=True),
-            _polled(buyer, 15, "OnHold", now - 120, makes=("order.on_hold",)),
-            _polled(buyer, 5, "Paid", now - 60, makes=("order.updated",)),
-            _polled(buyer, 10, "Shipped", now - 5, makes=("order.shipped",), tracking=TRACKING),
+            _polled(
+                buyer,
+                REVIEWED,
+                "OnHold",
+                now - 120,
+                makes="order.on_hold",
+                news="reason: production",
+            ),
+            _polled(buyer, PAID, "Paid", now - 60, makes="order.updated", news="hold released"),
             _stripe(
                 "refund.created",
-                buyer.refund_created(now - 1, cents=1200),
+                buyer.refund_created(now - 30, cents=1200),
                 makes=("order.refunded",),
             ),
+            _polled(buyer, SHIPPED, "Shipped", now - 5, makes="order.shipped", news=TRACKING),
         ),
     )
 
@@ -169,7 +177,7 @@ def _printstudio(
     verdict: Verdict | None = Verdict.EVENT,
     says: str = "",
     forged: bool = False,
-    tracking: str = "",
+    news: str = "",
 ) -> Step:
     return Step(
         source=PRINTSTUDIO,
@@ -179,7 +187,7 @@ def _printstudio(
         verdict=verdict,
         says=says,
         forged=forged,
-        tracking=tracking,
+        news=news,
     )
 
 
@@ -196,7 +204,7 @@ def _shipped(buyer: Shopping, at: int) -> Step:
         carrier="UPS",
         estimatedDelivery="2030-01-17",
     )
-    return _printstudio("order.shipped", body, makes=("order.shipped",), tracking=TRACKING)
+    return _printstudio("order.shipped", body, makes=("order.shipped",), news=TRACKING)
 
 
 def _watch(buyer: Shopping, order: str) -> Step:
@@ -212,19 +220,20 @@ def _polled(
     name: str,
     at: int,
     *,
-    makes: tuple[str, ...] = (),
+    makes: str = "",
     says: str = "",
-    tracking: str = "",
+    news: str = "",
 ) -> Step:
     """Marketiger has had this status since `at`; `name` is its documentation's word for it."""
+    tracking = TRACKING if status == SHIPPED else ""
     return Step(
         way=Way.POLL,
         source=MARKETIGER,
-        kind=f"{status} {name}{', tracking' if tracking else ''}",
+        kind=f"{status} {name}",
         body=buyer.marketiger(status, at, tracking=tracking),
         code=str(status),
-        makes=makes,
+        makes=(makes,) if makes else (),
         verdict=Verdict.EVENT if makes else Verdict.MERGED,
         says=says,
-        tracking=tracking,
+        news=news,
     )

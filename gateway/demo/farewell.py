@@ -18,13 +18,15 @@ from gateway.models import Verdict
 def summary(console: Console, ledger: Ledger, missing: Sequence[str]) -> None:
     """Print what was counted: callbacks, polls, events, deliveries, retries, the median time."""
     callbacks = [sent for sent in ledger.sent if sent.step.way is Way.CALLBACK]
-    news = [sent for sent in ledger.sent if sent.step.way is Way.POLL]
+    polls = [sent for sent in ledger.sent if sent.step.way is Way.POLL]
+    unchanged = len(ledger.asked) - len(polls)
+    repeats = f", {unchanged} unchanged" if unchanged else ""
     delivered, times = ledger.delivered(), ledger.times()
     failed = len(ledger.arrivals) - len(delivered)
     events = {arrival.event_id for arrival in delivered}
     rows = [
         ("Callbacks", f"{len(callbacks)} sent: {_outcomes(callbacks)}"),
-        ("Polls", f"{len(ledger.asked)} answered, {len(news)} with news: {_outcomes(news)}"),
+        ("Polls", f"{len(ledger.asked)} answered: {_outcomes(polls)}{repeats}"),
         ("Events", f"{len(events)}, each with its number in its order"),
         ("Deliveries", f"{len(delivered)} arrived, each one signed, verified and read"),
         ("Retries", f"{failed} attempts failed and were made again"),

@@ -58,14 +58,14 @@ class Ledger:
         made = (sent for sent in self.sent if sent.receipt and event_id in sent.receipt.events)
         return next(made, None)
 
-    def label(self, event_id: str) -> str | None:
-        """`order.paid #2`, as some receiver read it; None before that."""
+    def event(self, event_id: str) -> Arrival | None:
+        """An event as some receiver read it first; None before that."""
         found = (a for a in self.arrivals if a.event_id == event_id and not a.fault)
-        return next((f"{a.type} #{a.seq}" for a in found), None)
+        return next(found, None)
 
     def knows(self, event_ids: Iterable[str]) -> bool:
         """Whether all these events have arrived somewhere."""
-        return all(self.label(event_id) is not None for event_id in event_ids)
+        return all(self.event(event_id) is not None for event_id in event_ids)
 
     def latest(self, order: str, event_type: str = "") -> Arrival | None:
         """The event of an order (of this type) with the highest number that has arrived."""
@@ -109,7 +109,7 @@ class Ledger:
 def missing(ledger: Ledger, cast: Iterable[Order]) -> Iterator[str]:
     """A sentence for everything that is not exactly as the cast says."""
     for sent in ledger.sent:
-        yield from _wrong_answer(sent, ledger)
+        yield from wrong_answer(sent, ledger)
     yield from _wrong_deliveries(ledger)
     yield from _wrong_refusals(ledger)
     for asked in ledger.asked:
@@ -125,7 +125,8 @@ def missing(ledger: Ledger, cast: Iterable[Order]) -> Iterator[str]:
             yield f"the events of order {order.id} are numbered {numbers}"
 
 
-def _wrong_answer(sent: Sent, ledger: Ledger) -> Iterator[str]:
+def wrong_answer(sent: Sent, ledger: Ledger) -> Iterator[str]:
+    """A sentence for everything in the answer to one step that is not as the cast says."""
     step, receipt = sent.step, sent.receipt
     if step.way is Way.POLL and receipt is None:
         what = "never asked for" if sent.status is None else "asked for, but not taken in"
@@ -164,8 +165,9 @@ def _wrong_deliveries(ledger: Ledger) -> Iterator[str]:
             yield f"{arrival.receiver} got {arrival.type} of order {arrival.order} unasked"
         elif (expected[0].order, expected[1]) != (arrival.order, arrival.type):
             yield f"{arrival.receiver} got {arrival.type} of order {arrival.order} for {expected[1]}"
-        elif expected[0].step.tracking not in {"", arrival.tracking}:
-            yield f"{arrival.receiver} got {arrival.type} of order {arrival.order} without tracking"
+        elif expected[0].step.news not in {"", arrival.news}:
+            what = f"{arrival.type} of order {arrival.order}"
+            yield f"{arrival.receiver} got {what} with {arrival.news}, not {expected[0].step.news}"
 
 
 def _wrong_refusals(ledger: Ledger) -> Iterator[str]:

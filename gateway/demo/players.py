@@ -12,7 +12,7 @@ from gateway.demo.cast import Order, Step, Way
 from gateway.demo.ledger import Ledger, Sent, until
 from gateway.demo.marketiger import MarketigerApi
 from gateway.demo.payloads import headers
-from gateway.demo.process import Gateway
+from gateway.demo.process import Clients, Gateway
 from gateway.errors import NotFound
 from gateway.models import Receipt, Verdict
 from gateway.stores.base import CallbackRow, Records
@@ -29,8 +29,10 @@ _receipt = msgspec.json.Decoder(Receipt)
 class Players:
     """Play each step against a running gateway, and say what it answered."""
 
-    def __init__(self, gateway: Gateway, api: MarketigerApi, ledger: Ledger) -> None:
-        self._gateway, self._api, self._ledger = gateway, api, ledger
+    def __init__(
+        self, gateway: Gateway, clients: Clients, api: MarketigerApi, ledger: Ledger
+    ) -> None:
+        self._gateway, self._clients, self._api, self._ledger = gateway, clients, api, ledger
         self._ways: Mapping[Way, Player] = {
             Way.CALLBACK: self._send,
             Way.WATCH: self._watch,
@@ -38,35 +40,30 @@ class Players:
         }
 
     async def play(self, order: Order, step: Step) -> Sent:
-        """Play one step; it never fails, what went wrong stands in what it returns."""
+        """Play one step; what went wrong stands in what it returns."""
         return await self._ways[step.way](order, step)
 
     async def _send(self, order: Order, step: Step) -> Sent:
         """Sign and send one callback; a forged one is signed with a secret that is nobody's."""
         secret = "a stranger's guess" if step.forged else self._gateway.secrets[step.source]
-        url = f"{self._gateway.url}/hooks/{step.source}"
         signed = headers(step.source, step.body, secret, int(time.time()))
-        async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
-            return await self._post(order, step, client, url, signed)
+        posted = self._clients.public.post(
+            f"/hooks/{step.source}", content=step.body, headers=signed
+        )
+        return await self._answered(order, step, posted)
 
     async def _watch(self, order: Order, step: Step) -> Sent:
         """Tell the gateway of an order as `gateway watch` does; it was placed just before."""
         self._api.tell(next(one.body for one in order.steps if one.way is Way.POLL))
-        url = f"http://gateway/v1/sources/{step.source}/watch"
-        async with self._gateway.control(timeout=PATIENCE) as client:
-            return await self._post(order, step, client, url, {})
+        path = f"/v1/sources/{step.source}/watch"
+        return await self._answered(
+            order, step, self._clients.control.post(path, content=step.body)
+        )
 
-    async def _post(
-        self,
-        order: Order,
-        step: Step,
-        client: httpx2.AsyncClient,
-        url: str,
-        signed: Mapping[str, str],
-    ) -> Sent:
+    async def _answered(self, order: Order, step: Step, posted: Awaitable[httpx2.Response]) -> Sent:
         at = time.perf_counter()
         try:
-            answer = await client.post(url, content=step.body, headers=signed)
+            answer = await posted
         except httpx2.TransportError as error:
             detail = f"{error!r}; the gateway's last words: {self._gateway.last_words()}"
             return Sent(order=order.id, step=step, at=at, detail=detail)
@@ -88,23 +85,23 @@ class Players:
     async def _wait_to_be_asked(self, order: Order, step: Step) -> Sent:
         """Answer with something new, wait for the question, and look up what came of the answer."""
         self._api.tell(step.body)
-        asked, ledger = time.perf_counter(), self._ledger
+        told, ledger = time.perf_counter(), self._ledger
         await until(lambda: ledger.question(step.body) is not None, patience=PATIENCE)
         question = ledger.question(step.body)
         if question is None:
             detail = f"the gateway's last words: {self._gateway.last_words()}"
-            return Sent(order=order.id, step=step, at=asked, detail=detail)
+            return Sent(order=order.id, step=step, at=told, detail=detail)
         known = sum(one.order == order.id and one.step.way is Way.POLL for one in ledger.sent)
         rows = await self._taken_in(order.id, step.source, more_than=known)
-        new = [f"{row.event_type} {row.verdict}" for row in rows[known:]]
-        right = [row.event_type for row in rows[known:]] == [step.code]
+        codes = [row.event_type for row in rows[known:]]
+        right = codes == [step.code]
         return Sent(
             order=order.id,
             step=step,
             at=question.at,
             status=200,
             receipt=_receipt_of(rows[known]) if right else None,
-            detail="" if right else f"the gateway took in {', '.join(new) or 'nothing'}",
+            detail="" if right else f"the gateway took in {', '.join(codes) or 'nothing'}",
         )
 
     async def _taken_in(self, order: str, source: str, *, more_than: int) -> Sequence[CallbackRow]:

@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import httpx2
 
@@ -23,6 +23,13 @@ INTERVAL = "1s"  # between two questions about an order
 START, STOP = 30.0, 5.0  # seconds
 PAUSE = 0.03  # seconds between two looks at /readyz
 OURS = "GATEWAY_"
+
+
+class Clients(NamedTuple):
+    """Who talks to a gateway: everybody, and its owner."""
+
+    public: httpx2.AsyncClient
+    control: httpx2.AsyncClient
 
 
 class Gateway:
@@ -76,14 +83,23 @@ class Gateway:
         await self._stop()
 
     @contextlib.asynccontextmanager
-    async def control(self, *, timeout: float) -> AsyncIterator[httpx2.AsyncClient]:
-        """A client of its control socket, which stands beside the database."""
+    async def clients(self, patience: float) -> AsyncIterator[Clients]:
+        """Clients of its public listener, and of its control socket beside the database.
+
+        `patience` is seconds for each answer.
+        """
         with unix_address(self.folder / "gateway.db.sock") as address:
             transport = httpx2.AsyncHTTPTransport(uds=address, trust_env=False)
-            async with httpx2.AsyncClient(
-                transport=transport, trust_env=False, timeout=timeout
-            ) as client:
-                yield client
+            async with (
+                httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=patience) as public,
+                httpx2.AsyncClient(
+                    base_url="http://gateway",
+                    transport=transport,
+                    trust_env=False,
+                    timeout=patience,
+                ) as control,
+            ):
+                yield Clients(public, control)
 
     def last_words(self) -> str:
         """The last line that it wrote, without our own prefix."""

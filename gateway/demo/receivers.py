@@ -1,7 +1,7 @@
 """Two receivers beside the gateway: they verify every delivery and read it as a CloudEvent."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -47,7 +47,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     order: str = ""
     told_by: str = ""  # the provider
     fulfilment: str | None = None  # the order's state
-    tracking: str = ""  # the number of the order's parcel
+    news: str = ""  # what it says beyond its type: a reason, a change, a tracking number
     fault: str | None = None
 
 
@@ -100,7 +100,7 @@ class Receiver(Listener):
                 "order": event.get_subject(),
                 "told_by": data["cause"]["provider"],
                 "fulfilment": data["state"]["fulfilment"],
-                "tracking": (data["shipment"] or {}).get("tracking_number") or "",
+                "news": _news(event.get_type(), data),
             }
         except VerificationError as error:
             return {}, f"its signature does not hold: {error}"
@@ -109,3 +109,15 @@ class Receiver(Listener):
         if event.get_id() != headers["webhook-id"]:
             return {}, "its webhook-id is not the event's id"
         return read, None
+
+
+def _news(event_type: str, data: Mapping[str, Any]) -> str:
+    """The one detail of an order event that its type does not tell; empty for most types."""
+    change = data["change"]
+    if event_type == "order.on_hold":
+        return f"reason: {change['reason']}"
+    if event_type == "order.updated":
+        return f"{change['what']} {change['value']}"
+    if event_type == "order.shipped":
+        return str((data["shipment"] or {}).get("tracking_number") or "no tracking")
+    return ""

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from gateway.demo.cast import Order, orders
 from gateway.demo.farewell import farewell, summary
-from gateway.demo.ledger import Ledger, missing, until
+from gateway.demo.ledger import Ledger, missing, until, wrong_answer
 from gateway.demo.marketiger import MarketigerApi
 from gateway.demo.players import PATIENCE, Players
 from gateway.demo.process import Gateway
@@ -39,7 +39,10 @@ class Stage:
         self._release()
 
     async def play(self, order: Order, players: Players) -> None:
-        """Play an order's steps one by one and wait for all that must come of them."""
+        """Play an order's steps one by one and wait for all that must come of them.
+
+        A wrong answer ends it: what comes later would wait in vain.
+        """
         self._timeline.begin(order)
         for step in order.steps:
             sent = await players.play(order, step)
@@ -49,7 +52,7 @@ class Stage:
             self._timeline.callback(sent)
             self._shown.update(events)
             self._release()
-            if sent.status is None:
+            if any(wrong_answer(sent, self._ledger)):
                 return
             await asyncio.sleep(PAUSE)
         await until(self._ledger.complete, patience=PATIENCE)
@@ -111,7 +114,8 @@ async def _play_all(
         gateway = Gateway(folder, receivers, api, environ=environ)
         await stack.enter_async_context(gateway)
         timeline.ready(gateway.url)
-        players = Players(gateway, api, ledger)
+        clients = await stack.enter_async_context(gateway.clients(PATIENCE))
+        players = Players(gateway, clients, api, ledger)
         for number, order in enumerate(cast, start=1):
             await stage.play(order, players)
             if any(missing(ledger, cast[:number])):

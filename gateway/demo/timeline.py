@@ -9,10 +9,11 @@ from rich.text import Text
 from gateway.demo.cast import Order, Way
 from gateway.demo.ledger import DISPLAY, Ledger, Sent
 from gateway.demo.receivers import Arrival
-from gateway.models import Verdict
+from gateway.models import Receipt, Verdict
 
 CLOCK, WHO, WHAT, OUTCOME = 8, 14, 28, 30  # columns; of the rest, the detail, 20 fit into 100
 DIM, GOOD, ODD, BAD = "dim", "green", "yellow", "red"
+MARK = len("verified")
 
 
 class Words(NamedTuple):
@@ -75,36 +76,34 @@ class Timeline:
         elif arrival.status >= 300:
             outcome = Text(f"attempt {arrival.attempt} failed: {arrival.status}", ODD)
             detail = "will be retried"
-        what = self._ledger.label(arrival.event_id) or "?"
+        event = self._ledger.event(arrival.event_id)
+        what = f"{event.type} #{event.seq}" if event else "?"
         self._line(arrival.at, Text(f"→ {arrival.receiver}", "cyan"), what, outcome, detail)
 
     def _words(self, sent: Sent) -> Words:
         receipt, took = sent.receipt, f"answered in {_milliseconds(sent.took)}"
-        polled = sent.step.way is Way.POLL
-        if sent.step.way is Way.WATCH and sent.status == 200:
-            return Words([f"is order {sent.order}: asked for now"], GOOD, took)
-        if receipt is None and polled:
-            return Words(["not asked for" if sent.status is None else "not taken in"], BAD, "")
         if receipt is None:
-            answer = f"{sent.status} {sent.title}" if sent.status else "no answer"
-            refused = sent.status == 401
-            return Words(
-                [f"refused: {answer}" if refused else answer], ODD if refused else BAD, sent.detail
-            )
+            return _without_receipt(sent, took)
         if receipt.duplicate:
             return Words([f"duplicate of {receipt.id}: ignored"], ODD, "makes nothing new")
-        if receipt.verdict is Verdict.EVENT:
-            made = [self._ledger.label(one) or "it arrived nowhere" for one in receipt.events]
-            marks = ["changed " if polled else "verified", *[" " * len("verified")] * len(made)]
-            lines = [f"{mark} → {one}" for mark, one in zip(marks, made, strict=False)]
-            return Words(lines, GOOD, "the gateway asked" if polled else took)
         known = self._ledger.latest(sent.order, sent.step.says)
+        if receipt.verdict is Verdict.EVENT:
+            return self._made(sent, receipt, took)
         if receipt.verdict is Verdict.UNLINKED or known is None:
             return Words([f"{receipt.verdict}: no order yet"], ODD, "waits for its order")
         if receipt.verdict is Verdict.MERGED:
             first = f"{DISPLAY.get(known.told_by, known.told_by)} told it first"
             return Words([f"merged with {known.type} #{known.seq}"], ODD, first)
         return Words([f"{receipt.verdict}: {known.fulfilment} by now"], ODD, took)
+
+    def _made(self, sent: Sent, receipt: Receipt, took: str) -> Words:
+        polled = sent.step.way is Way.POLL
+        found = [self._ledger.event(event_id) for event_id in receipt.events]
+        labels = [f"{one.type} #{one.seq}" if one else "it arrived nowhere" for one in found]
+        mark = "changed" if polled else "verified"
+        marks = [f"{mark:<{MARK}}", *[" " * MARK] * len(labels)]
+        lines = [f"{mark} → {label}" for mark, label in zip(marks, labels, strict=False)]
+        return Words(lines, GOOD, ", ".join(one.news for one in found if one) if polled else took)
 
     def _line(self, at: float | None, who: Text, what: str, outcome: Text, detail: str) -> None:
         if self._zero is None:
@@ -120,6 +119,16 @@ class Timeline:
 
     def _print(self, line: Text) -> None:
         self._console.print(line, no_wrap=True, overflow="ellipsis", highlight=False)
+
+
+def _without_receipt(sent: Sent, took: str) -> Words:
+    if sent.step.way is Way.WATCH and sent.status == 200:
+        return Words([f"is order {sent.order}: asked for now"], GOOD, took)
+    if sent.step.way is Way.POLL:
+        return Words(["not asked for" if sent.status is None else "not taken in"], BAD, "")
+    if sent.status == 401:
+        return Words([f"refused: 401 {sent.title}"], ODD, sent.detail)
+    return Words([f"{sent.status} {sent.title}" if sent.status else "no answer"], BAD, sent.detail)
 
 
 def _milliseconds(seconds: float) -> str:

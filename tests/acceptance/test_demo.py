@@ -15,15 +15,17 @@ import httpx2
 import msgspec
 import pytest
 
-from gateway.demo.cast import Order, Step, orders
+from gateway.demo.cast import TRACKING, Order, Step, Way, orders
 from gateway.demo.ledger import Ledger, Sent, missing
-from gateway.demo.payloads import headers
+from gateway.demo.marketiger import Asked, MarketigerApi
+from gateway.demo.payloads import Shopping, headers
 from gateway.demo.receivers import PARTS, Arrival, Receiver
 from gateway.models import Receipt, Verdict
 from gateway.signing import parse_secret, sign
 
 COMMAND = (sys.executable, "-m", "gateway", "demo")
 TIME = 60.0  # seconds; far more than it takes, for a busy machine
+WATCH, PAID_POLL, HOLD_POLL = 2, 3, 5  # steps of order 1003
 
 
 def environment(folder: Path) -> Mapping[str, str]:
@@ -63,9 +65,16 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
         r"PrintStudio +order\.printing +superseded: shipped by now",
         r"Stripe +payment_intent\.succeeded +unlinked: no order yet",
         r"Stripe +checkout\.session\.completed +duplicate of cb_\d+: ignored",
-        r"Stripe +refund\.created +verified → order\.refunded #3",
+        r"shop +watch [0-9a-f]{8}… +is order 1003: asked for now +answered in [\d.]+ ms",
+        r"Marketiger +asked: 5 Paid +merged with order\.paid #2 +Stripe told it first",
+        r"Marketiger +asked: 15 OnHold +changed +→ order\.on_hold #3 +reason: production",
+        r"Marketiger +asked: 5 Paid +changed +→ order\.updated #4 +hold released",
+        r"Stripe +refund\.created +verified → order\.refunded #5",
+        rf"Marketiger +asked: 10 Shipped +changed +→ order\.shipped #6 +{TRACKING}",
         r"Callbacks +16 sent: 9 made events, 3 merged, 1 refused, 1 superseded, 1 unlinked, 1 dupl",
-        r"Deliveries +15 arrived",
+        r"Polls +\d+ answered: 1 merged, 3 made events",
+        r"Events +14, ",
+        r"Deliveries +18 arrived",
         r"Retries +2 attempts failed",
         r"p50 [\d.]+ ms",
         r"All came as expected\.",
@@ -82,6 +91,24 @@ def test_demo_is_plain_when_piped(shown: str) -> None:
 
 def test_demo_shows_each_order_once_and_in_order(shown: str) -> None:
     assert re.findall(r"^Order (\d+)", shown, re.MULTILINE) == ["1001", "1002", "1003"]
+
+
+def test_demo_delivers_the_order_of_two_providers_once_and_in_order(shown: str) -> None:
+    """Though Stripe and Marketiger both say that it is paid, one of them twice."""
+    _, _, order = shown.partition("\nOrder 1003")
+    delivered = re.findall(r"→ (\w+) +(order\.\w+ #\d) +delivered", order)
+    assert [label for receiver, label in delivered if receiver == "fulfilment"] == [
+        "order.created #1",
+        "order.paid #2",
+        "order.on_hold #3",
+        "order.updated #4",
+        "order.refunded #5",
+        "order.shipped #6",
+    ]
+    assert [label for receiver, label in delivered if receiver == "accounting"] == [
+        "order.paid #2",
+        "order.refunded #5",
+    ]
 
 
 def test_kept_folder_can_be_looked_at(tmp_path: Path) -> None:
@@ -124,7 +151,8 @@ def serving(folder: Path) -> list[str]:
     ("number", "line"),
     [
         (signal.SIGINT, "Order 1001"),
-        (signal.SIGINT, "A gateway, and two"),
+        (signal.SIGINT, "A gateway, two receivers"),
+        (signal.SIGINT, "asked: 5 Paid"),
         (signal.SIGTERM, "ready on"),
     ],
 )
@@ -173,23 +201,30 @@ def test_a_gateway_that_cannot_start_is_one_sentence(tmp_path: Path) -> None:
 
 
 class Played:
-    """A ledger as a perfect run leaves it, to be spoilt."""
+    """A ledger as a perfect run of one order leaves it, to be spoilt."""
 
-    def __init__(self) -> None:
-        self.cast = [order for order in orders(1_700_000_000) if order.id == "1002"]
+    def __init__(self, order: str = "1002") -> None:
+        self.cast = [one for one in orders(1_700_000_000) if one.id == order]
         self.ledger = Ledger(())
         self.ledger.parts = [msgspec.structs.replace(part, refuses=0) for part in PARTS]
-        seq = 0
-        for number, step in enumerate(self.cast[0].steps):
+        self._seq = 0
+        steps = self.cast[0].steps
+        for step in steps:
+            number = next(i for i, one in enumerate(steps) if one.body == step.body)
             ids = [f"evt_{number}_{kind}" for kind in step.makes]
             self.ledger.sent.append(sent(self.cast[0], step, number, ids))
-            for event_id, kind in zip(ids, step.makes, strict=True):
-                seq += 1
-                self._arrive("fulfilment", event_id, kind, seq)
-                if kind == "order.paid":
-                    self._arrive("accounting", event_id, kind, seq)
+            if step.way is Way.POLL:
+                self.ledger.asked.append(Asked(at=0.0, answer=step.body))
+            for event_id, kind in [] if step.duplicate else zip(ids, step.makes, strict=True):
+                self._made(step, event_id, kind)
 
-    def _arrive(self, receiver: str, event_id: str, kind: str, seq: int) -> None:
+    def _made(self, step: Step, event_id: str, kind: str) -> None:
+        self._seq += 1
+        self._arrive("fulfilment", event_id, kind, self._seq, step.news)
+        if kind in {"order.paid", "order.refunded"}:
+            self._arrive("accounting", event_id, kind, self._seq)
+
+    def _arrive(self, receiver: str, event_id: str, kind: str, seq: int, news: str = "") -> None:
         self.ledger.arrived(
             Arrival(
                 receiver=receiver,
@@ -199,7 +234,8 @@ class Played:
                 event_id=event_id,
                 type=kind,
                 seq=seq,
-                order="1002",
+                order=self.cast[0].id,
+                news=news,
             )
         )
 
@@ -228,12 +264,13 @@ def sent(order: Order, step: Step, number: int, ids: list[str]) -> Sent:
         at=0.0,
         took=0.001,
         status=401 if refused else 200,
-        receipt=None if refused else receipt,
+        receipt=None if refused or step.way is Way.WATCH else receipt,
     )
 
 
-def test_a_perfect_run_misses_nothing() -> None:
-    assert Played().missing() == []
+@pytest.mark.parametrize("order", ["1001", "1002", "1003"])
+def test_a_perfect_run_misses_nothing(order: str) -> None:
+    assert Played(order).missing() == []
 
 
 def test_check_sees_a_forged_callback_accepted() -> None:
@@ -274,7 +311,64 @@ def test_check_sees_a_bad_signature_a_wrong_type_and_a_gap() -> None:
     assert played.missing() == [
         "fulfilment refused a delivery: its signature does not hold",
         "fulfilment got order.ready of order 1002 for order.paid",
-        "the events of order 1002 are numbered [1, 2, 7], with a gap",
+        "the events of order 1002 are numbered [1, 2, 7]",
+    ]
+
+
+def test_check_sees_events_in_the_wrong_order() -> None:
+    played = Played("1003")
+    numbers = {1: 2, 2: 1}
+    for i, arrival in enumerate(played.ledger.arrivals):
+        played.change_arrival(i, seq=numbers.get(arrival.seq, arrival.seq))
+    assert played.missing() == ["the events of order 1003 are numbered [2, 1, 3, 4, 5, 6]"]
+
+
+def test_check_sees_a_second_payment_event() -> None:
+    played = Played("1003")
+    receipt = Receipt(id="cb_3", events=["evt_x"], duplicate=False, verdict=Verdict.EVENT)
+    played.change_sent(PAID_POLL, receipt=receipt)
+    played._arrive("accounting", "evt_x", "order.paid", 3)
+    assert played.missing() == [
+        "Marketiger's 5 Paid of order 1003 came out as event",
+        "Marketiger's 5 Paid of order 1003 made 1 events instead of 0",
+        "accounting got order.paid of order 1003 unasked",
+    ]
+
+
+def test_check_sees_an_answer_that_was_never_asked_for_or_not_taken_in() -> None:
+    played = Played("1003")
+    played.change_sent(PAID_POLL, receipt=None, status=None, detail="it said nothing")
+    played.change_sent(HOLD_POLL, receipt=None, detail="the gateway took in 5")
+    assert [one for one in played.missing() if "Marketiger's" in one] == [
+        "Marketiger's 5 Paid of order 1003 was never asked for: it said nothing",
+        "Marketiger's 15 OnHold of order 1003 was asked for, but not taken in: the gateway took in 5",
+    ]
+
+
+def test_check_sees_a_refused_watch_and_a_refused_question() -> None:
+    played = Played("1003")
+    played.change_sent(WATCH, status=404, detail="no such source")
+    played.ledger.asked.append(Asked(at=0.0, answer=b"{}", fault="AUTHENTICATION"))
+    name = played.ledger.sent[WATCH].name
+    assert played.missing() == [
+        f"{name} was answered 404: no such source",
+        "Marketiger refused a question: AUTHENTICATION",
+    ]
+
+
+def test_check_sees_another_reason_change_or_parcel() -> None:
+    played = Played("1003")
+    spoilt = {
+        "order.on_hold": "reason: on_hold",
+        "order.updated": "status 7",
+        "order.shipped": "1Z",
+    }
+    for i, arrival in enumerate(played.ledger.arrivals):
+        played.change_arrival(i, news=spoilt.get(arrival.type, ""))
+    assert played.missing() == [
+        "fulfilment got order.on_hold of order 1003 with reason: on_hold, not reason: production",
+        "fulfilment got order.updated of order 1003 with status 7, not hold released",
+        f"fulfilment got order.shipped of order 1003 with 1Z, not {TRACKING}",
     ]
 
 
@@ -315,6 +409,39 @@ def test_receiver_refuses_what_it_cannot_verify() -> None:
         "its signature does not hold",
         "it is no CloudEvent of an order",
     ]
+
+
+def test_the_print_providers_api_answers_who_has_its_token() -> None:
+    buyer, heard = Shopping("1003", cents=1), list[Asked]()
+    answer = buyer.marketiger(5, 1_700_000_000)
+
+    async def ask() -> list[tuple[int, bytes]]:
+        api = MarketigerApi(heard.append, clock=lambda: 1.5)
+        api.tell(answer)
+        tries = [
+            (api.token, "Order/GetOrder", buyer.guid),
+            ("guess", "Order/GetOrder", buyer.guid),
+            (api.token, "Order/GetOrder", "another"),
+            (api.token, "Order/List", buyer.guid),
+        ]
+        async with api, httpx2.AsyncClient(trust_env=False) as client:
+            answers = [
+                await client.get(
+                    f"{api.url}/{path}",
+                    params={"orderId": number},
+                    headers={"authorization": f"Bearer {token}"},
+                )
+                for token, path, number in tries
+            ]
+        return [(one.status_code, one.content) for one in answers]
+
+    told = asyncio.run(ask())
+    assert told[0] == (200, answer)
+    assert [status for status, _ in told[1:]] == [400, 400, 400]
+    kinds = ["AUTHENTICATION", "NOT_FOUND", "INCORRECT_PARAMETERS"]
+    assert [msgspec.json.decode(body)["error"]["type"] for _, body in told[1:]] == kinds
+    assert [one.fault for one in heard] == ["", *kinds]
+    assert [one.at for one in heard] == [1.5] * 4
 
 
 def test_forged_and_true_signatures_differ() -> None:
