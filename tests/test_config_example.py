@@ -13,6 +13,7 @@ from gateway.config.settings import (
     PROFILES,
     AdminSettings,
     EgressSettings,
+    PollSettings,
     ServerSettings,
     Settings,
     SourceSettings,
@@ -20,6 +21,7 @@ from gateway.config.settings import (
     SubscriptionSettings,
 )
 from gateway.config.values import show_duration, show_rate
+from gateway.errors import ConfigError
 from gateway.providers.registry import provider_class, provider_names
 from gateway.signing import generate_secret
 
@@ -31,8 +33,11 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "egress": EgressSettings,
 }
 # Keys that have no default, and those whose default is that nothing is set.
-WITHOUT_DEFAULT = {"provider", "secrets", "url"}
-UNSET = {"livemode", "currency"}
+WITHOUT_DEFAULT = {"provider", "secrets", "url", "base_url", "token"}
+UNSET = {"livemode", "currency", "price_unit", "line_status", "status_map"}
+SERVICE = frozenset(
+    {"panel", "order_path", "service_id"}
+)  # what the other panel of 3YOURMIND needs
 
 
 def text() -> str:
@@ -72,18 +77,35 @@ def test_names_every_section() -> None:
 
 def test_names_every_key_of_sources_and_subscriptions() -> None:
     document = tomllib.loads(uncommented())
-    by_provider = {table["provider"]: table for table in document["sources"].values()}
-    assert set(by_provider) == {"printstudio", "stripe"} <= set(provider_names())
+    by_provider: dict[str, dict[str, Any]] = {}
+    for table in document["sources"].values():
+        by_provider.setdefault(table["provider"], {}).update(table)
+    ours = {name for name in provider_names() if is_ours(name)}
+    assert set(by_provider) == ours
     for provider, table in by_provider.items():
         assert set(kinds_of(provider_class(provider).Options)) <= set(table), provider
-    common = set(kinds_of(SourceSettings)) - {"options"}
+    common = set(kinds_of(SourceSettings)) - {"options", "poll"}
     assert common <= set(by_provider["stripe"])
+    assert set(kinds_of(PollSettings)) <= set(by_provider["printstudio"])
     (subscription,) = document["subscriptions"].values()
     assert set(subscription) == set(kinds_of(SubscriptionSettings))
 
 
+def is_ours(provider: str) -> bool:
+    """Not a plugin that happens to be installed."""
+    return provider_class(provider).__module__.startswith("gateway.")
+
+
+def test_says_which_providers_there_are() -> None:
+    """The sentence beside `provider`, which a person copies from."""
+    (told,) = re.findall(r"^# Which kind of sender: (.*)\.$", text(), re.MULTILINE)
+    assert set(re.findall(r'"(\w+)"', told)) == {name for name in provider_names() if is_ours(name)}
+
+
 def test_examples_load_without_warning(used: Settings) -> None:
-    assert list(used.sources) == ["stripe-live", "shop"]
+    assert list(used.sources) == [
+        *("stripe-live", "shop", "tiger", "prints", "prints-service", "cases"),
+    ]
     assert list(used.subscriptions) == ["fulfilment"]
     assert used.warnings == ()
 
@@ -92,15 +114,29 @@ def test_examples_say_the_defaults(used: Settings) -> None:
     """Every key but those that have none, and those that are unset by default."""
     for table in (*used.sources.values(), *used.subscriptions.values()):
         compare(table)
-    for source in used.sources.values():
+    for name, source in used.sources.items():
         assert source.options != provider_class(source.provider).Options()
-        compare(source.options)
+        compare(source.options, free=SERVICE if name == "prints-service" else frozenset())
+        if source.poll is not None:
+            compare(source.poll)
 
 
-def compare(table: msgspec.Struct) -> None:
+def compare(table: msgspec.Struct, *, free: frozenset[str] = frozenset()) -> None:
     for field in msgspec.structs.fields(type(table)):
-        if field.name not in WITHOUT_DEFAULT | UNSET | {"options"}:
+        if field.name not in WITHOUT_DEFAULT | UNSET | {"options", "poll"} | free:
             assert getattr(table, field.name) == field.default, field.name
+
+
+@pytest.mark.parametrize("provider", ["threeyourmind", "printeers"])
+def test_names_the_words_of_status_maps(provider: str) -> None:
+    (after,) = re.findall(rf'Keys of provider "{provider}":(.*)', text(), re.DOTALL)
+    words = re.search(r"What your statuses mean: ([^.]*)\.", after)
+    assert words is not None
+    named = set(re.findall(r"\w+", words[1])) - {"or"}
+    with pytest.raises(ConfigError) as refused:
+        provider_class(provider).Options(status_map={"x": "nothing"})
+    (known,) = re.findall(r"not to one of (.*)", str(refused.value))
+    assert named == set(known.split(", "))
 
 
 @pytest.mark.parametrize("name", PROFILES)

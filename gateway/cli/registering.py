@@ -118,10 +118,14 @@ def _keep(path: Path, secret: str) -> None:
         ) from None
     except OSError as error:
         raise StartupError(f"{path} cannot be written: {error.strerror}") from None
-    with open(descriptor, "w", encoding="ascii") as file:
-        file.write(f"{secret}\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{secret}\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise StartupError(f"{path} cannot be written: {error.strerror}") from None
 
 
 async def _ask(

@@ -1,5 +1,6 @@
 """From the lines of a round, or of a comparison, to what a person reads."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -98,8 +99,8 @@ class Comparison:
         self._emit = emit
         self._listed = True
         self._error: str | None = None
-        self._total: int | None = 0
-        self._orders: dict[Kind, list[Mapping[str, Any]]] = {kind: [] for kind in Kind}
+        self._counts: Counter[Kind] = Counter()
+        self._orders: dict[Kind, list[Mapping[str, Any]]] = {kind: [] for kind in TITLES}
 
     def take(self, line: Line) -> None:
         """One line of `Poller.reconcile`."""
@@ -109,14 +110,16 @@ class Comparison:
             self._error = line["error"]
         else:
             compared = line["compared"]
-            self._orders[Kind(compared["kind"])].append(compared)
-            self._total = compared["total"]
+            kind = Kind(compared["kind"])
+            self._counts[kind] += 1
+            if kind in TITLES:
+                self._orders[kind].append(compared)
 
     @property
     def good(self) -> bool:
         """Whether it went over everything, and nothing is left for a person to look at."""
         told = {Kind.UNREADABLE} if self._emit else set(TITLES)
-        return self._error is None and not any(self._orders[kind] for kind in told)
+        return self._error is None and not any(self._counts[kind] for kind in told)
 
     def show(self, *, live: bool) -> None:
         """Print what is not the same, and the sums."""
@@ -128,12 +131,14 @@ class Comparison:
             say(clean(sentence))
 
     def _sums(self, *, live: bool) -> Iterator[str]:
-        counts = {kind: len(orders) for kind, orders in self._orders.items()}
-        told = [f"{count} {WORDS[kind]}" for kind, count in counts.items() if count]
-        yield f"{counted(sum(counts.values()), 'order')} compared{': ' if told else ''}{', '.join(told)}."
+        told = [
+            f"{self._counts[kind]} {words}" for kind, words in WORDS.items() if self._counts[kind]
+        ]
+        orders = counted(self._counts.total(), "order")
+        yield f"{orders} compared{': ' if told else ''}{', '.join(told)}."
         if not self._listed:
             yield "This source has no list of orders: only those that the gateway knows were asked for."
-        events = sum(len(order["events"]) for orders in self._orders.values() for order in orders)
+        events = sum(len(order["events"]) for found in self._orders.values() for order in found)
         if self._emit and events:
             yield f"{counted(events, 'event')} made{'' if live else LATER}."
         elif events:

@@ -130,7 +130,7 @@ def drawn(view: View, *, width: int | None) -> str:
     )
     with console.capture() as captured:
         if view.title:
-            console.print(Text(clean(view.title), style="bold"))
+            console.print(Text(clean(view.title), style="bold"), soft_wrap=True)
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n"))
 

@@ -1,6 +1,7 @@
 """What is allowed and still looks like a mistake: sentences for the operator, not errors."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from gateway.catalogue import MEANINGS
 from gateway.config.reader import Place, suggestion
@@ -8,7 +9,7 @@ from gateway.config.settings import SourceSettings, SubscriptionSettings
 from gateway.egress.rules import Rules, parse_target
 from gateway.errors import ForbiddenAddress
 from gateway.matching import wants_type
-from gateway.providers.base import Provider
+from gateway.providers.base import Options, Provider
 from gateway.providers.registry import provider_names
 
 GROUPS = ("order.*", "gateway.*")
@@ -26,7 +27,7 @@ def warnings_of(
         if source.poll is not None:
             yield from _local(source.poll.base_url, place.key("base_url"), rules)
         if source.enabled:
-            said = _said(providers(source.provider)(source.options))
+            said = _said(providers(source.provider), source.options)
             yield from (f"{place.path}: {sentence}" for sentence in said)
     for name, subscription in subscriptions.items():
         place = Place("subscriptions").key(name)
@@ -35,10 +36,13 @@ def warnings_of(
         yield from _unmet(subscription, place, sources)
 
 
-def _said(provider: Provider) -> Sequence[str]:
+def _said(provider: type[Provider], options: Options) -> Sequence[str]:
     """What a provider itself says of its options, in an optional method `warnings`."""
-    warnings: Callable[[], Sequence[str]] | None = getattr(provider, "warnings", None)
-    return warnings() if warnings is not None else ()
+    if not hasattr(provider, "warnings"):
+        return ()
+    made: Any = provider(options)
+    said: Sequence[str] = made.warnings()
+    return said
 
 
 def _local(url: str, place: Place, rules: Rules) -> Iterable[str]:

@@ -298,12 +298,13 @@ def _older_dispute(known: Dispute, fact: Fact) -> bool:
 
 
 def _hold(state: OrderState, fact: Fact) -> Applied:
-    if (fact.at, fact.state) < (state.hold_at, state.hold):
-        return _superseded("something later was told of the hold")
     before = state.hold
-    state.hold, state.hold_at = fact.state, fact.at
-    if before == fact.state:
+    if fact.state == before:
+        state.hold_at = max(fact.at, state.hold_at)
         return _merged("the hold was known" if before else "the order was not on hold")
+    if (fact.at, fact.state) < (state.hold_at, before):
+        return _superseded("something later was told of the hold")
+    state.hold, state.hold_at = fact.state, fact.at
     if not fact.state:
         return _emit(updated("hold", "released", fact.at))
     occurrence = (fact.state, str(fact.at))
@@ -409,11 +410,12 @@ def _tracking(part: Fulfilment) -> str | None:
 def _change(state: OrderState, fact: Fact) -> Applied:
     what = fact.what or "status"
     known = state.changes.get(what)
+    if known is not None and known[0] == fact.state:
+        state.changes[what] = (fact.state, max(fact.at, known[1]))
+        return _merged("it was known")
     if known is not None and (known[1], known[0]) > (fact.at, fact.state):
         return _superseded("something later was told of it")
     state.changes[what] = (fact.state, fact.at)
-    if known is not None and known[0] == fact.state:
-        return _merged("it was known")
     return _emit(updated(what, fact.state, fact.at))
 
 
