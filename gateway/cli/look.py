@@ -15,8 +15,8 @@ import msgspec
 from gateway.cli import stories, tables
 from gateway.config.settings import Settings
 from gateway.errors import NotFound, StartupError
-from gateway.stores.base import Records, Story
 from gateway.stores.registry import database_path, make_records
+from gateway.stores.views import Records, Story
 
 T = TypeVar("T")
 R = TypeVar("R", bound=msgspec.Struct)

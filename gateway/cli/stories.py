@@ -13,7 +13,7 @@ from gateway.cli.tables import (
     times,
 )
 from gateway.models import Millis
-from gateway.stores.base import AttemptRow, CallbackRow, DeliveryRow, EventRow, Story
+from gateway.stores.views import AttemptRow, CallbackRow, DeliveryRow, EventRow, Story
 
 
 def story_views(story: Story) -> list[View]:

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.models import Millis
-from gateway.stores.base import (
+from gateway.stores.views import (
     CallbackRow,
     DeliveryRow,
     EventRow,

@@ -15,8 +15,8 @@ from gateway.demo.payloads import headers
 from gateway.demo.process import Clients, Gateway
 from gateway.errors import NotFound
 from gateway.models import Receipt, Verdict
-from gateway.stores.base import CallbackRow, Records
 from gateway.stores.registry import make_records
+from gateway.stores.views import CallbackRow, Records
 
 PATIENCE = 8.0  # seconds for whatever must come, on a busy machine
 GLANCE = 0.005  # seconds between two looks into the database

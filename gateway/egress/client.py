@@ -15,6 +15,7 @@ from gateway.errors import AskFailed
 from gateway.models import Millis, Query, Reply
 
 BODY_CAP = 8 << 20  # bytes of one reply; a page of a hundred orders has some hundred KiB
+SHOWN = 40  # bytes of a stranger's header that a log line repeats
 TIMEOUT = 30.0  # seconds for one request in all
 OURS = frozenset({b"host", b"content-length", b"accept-encoding", b"connection"})
 """Headers that the transport writes itself."""
@@ -49,7 +50,9 @@ class Door(httpx2.AsyncBaseTransport):
             raise AskFailed(f"it answered more than {BODY_CAP >> 20} MiB")
         coding = answer.headers.get(b"content-encoding", b"identity").lower()
         if coding != b"identity":
-            raise AskFailed(f"it answered in the encoding {coding!r}, which was not asked for")
+            raise AskFailed(
+                f"it answered in the encoding {coding[:SHOWN]!r}, which was not asked for"
+            )
         headers = [pair for pair in answer.headers.items() if pair[0] not in UNUSED]
         return httpx2.Response(answer.status, headers=headers, content=answer.body)
 
@@ -67,6 +70,7 @@ class ApiClient:
         timeout: float = TIMEOUT,
     ) -> None:
         self._base_url, self._clock = base_url, clock
+        self._secrets = [value.rpartition(" ")[2] for value in headers.values()]
         self._client = httpx2.AsyncClient(
             transport=Door(transport, timeout=timeout),
             headers={**headers, "accept": "application/json"},
@@ -76,7 +80,11 @@ class ApiClient:
         )
 
     async def ask(self, query: Query) -> Reply:
-        """Send one request; raises `AskFailed` when no whole answer came."""
+        """Send one request; raises `AskFailed` when no whole answer came.
+
+        Some APIs name the token that they refuse, and what they say is logged and stored: it is
+        masked in headers and in the bodies of errors.
+        """
         at = self._clock()
         try:
             response = await self._client.request(
@@ -86,16 +94,27 @@ class ApiClient:
                 content=query.body or None,
                 headers={"content-type": "application/json"} if query.body else None,
             )
-        except httpx2.HTTPError as error:
-            raise AskFailed(str(error) or type(error).__name__) from None
         except httpx2.InvalidURL as error:
             raise AskFailed(f"its URL is not one to ask: {error}") from None
+        except AskFailed as error:
+            raise AskFailed(self._masked(str(error))) from None
+        except (httpx2.HTTPError, ValueError) as error:
+            # httpx2 takes every `Location` apart, and some break it.
+            raise AskFailed(self._masked(f"its answer cannot be taken: {error}")) from None
+        status, body = response.status_code, response.content
         return Reply(
-            status=response.status_code,
-            headers={name.lower(): value for name, value in response.headers.items()},
-            body=response.content,
+            status=status,
+            headers={name.lower(): self._masked(text) for name, text in response.headers.items()},
+            body=body
+            if 200 <= status < 300
+            else self._masked(body.decode("latin-1")).encode("latin-1"),
             at=at,
         )
+
+    def _masked(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
 
     async def close(self) -> None:
         """Let go of the client; the transport belongs to who gave it."""

@@ -38,13 +38,12 @@ class Asker:
         return reply
 
     async def _pace(self) -> None:
-        await self._budget.take()
         wait = self.paused_until - self._clock()
-        if wait <= 0:
-            return
-        if not self._patient:
-            raise Resting(f"it asked to be left alone until {until(self.paused_until)}")
-        await self._budget.sleep(wait / 1000)
+        if wait > 0:
+            if not self._patient:
+                raise Resting(f"it asked to be left alone until {until(self.paused_until)}")
+            await self._budget.sleep(wait / 1000)
+        await self._budget.take()
 
     @contextmanager
     def patient(self) -> Iterator[None]:

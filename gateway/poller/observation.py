@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.models import Callback, Entry, Fact, Millis, Origin, Reading, Reply, Track
 from gateway.originals import original_of
-from gateway.poller.schedule import is_final
+from gateway.poller.schedule import Uniform, is_final, next_ask
 from gateway.providers.base import Polled
 from gateway.stores.base import Intake, Watch
 
@@ -53,7 +53,8 @@ def observe(reading: Reading, replies: Sequence[Reply], watch: Watch) -> Observa
     """
     at = replies[0].at
     seen = fingerprint(reading.facts)
-    stale = seen != watch.seen and watch.said_at is not None and reading.at <= watch.said_at
+    changed = watch.seen is not None and seen != watch.seen
+    stale = changed and watch.said_at is not None and reading.at <= watch.said_at
     return Observation(
         reading=reading,
         facts=sorted((_dated(fact, at, stale=stale) for fact in reading.facts), key=_place),
@@ -68,7 +69,7 @@ def _array(bodies: Sequence[bytes]) -> bytes:
 
 
 def _dated(fact: Fact, at: Millis, *, stale: bool) -> Fact:
-    if fact.track is not Track.CREATED and (stale or fact.at > at):
+    if fact.at > at or (stale and fact.track is not Track.CREATED):
         return msgspec.structs.replace(fact, at=at)
     return fact
 
@@ -83,6 +84,32 @@ def fingerprint(facts: Sequence[Fact]) -> bytes:
     """A hash of what the facts say, whenever they were said."""
     timeless = [msgspec.structs.replace(fact, at=Millis(0)) for fact in facts]
     return hashlib.blake2b(_encoder.encode(timeless), digest_size=16).digest()
+
+
+def asked_for(
+    source: PolledSource, watch: Watch, observation: Observation, now: Millis, uniform: Uniform
+) -> Watch:
+    """The order as it is watched after a good answer."""
+    changed_at = watch.changed_at
+    if observation.seen != watch.seen:
+        first = watch.seen is None and not watch.wanted
+        changed_at = min(observation.reading.at, now) if first else observation.at
+    return msgspec.structs.replace(
+        watch,
+        baseline=False,
+        failures=0,
+        problem=None,
+        seen=observation.seen,
+        said_at=observation.reading.at,
+        changed_at=changed_at,
+        next_at=next_ask(
+            now=now,
+            changed_at=changed_at,
+            final=observation.final,
+            interval=source.interval,
+            uniform=uniform,
+        ),
+    )
 
 
 def intake_of(

@@ -8,7 +8,15 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from gateway.errors import AskFailed, Denied, Malformed, Missing, Throttled, TokenRefused
+from gateway.errors import (
+    AskFailed,
+    Denied,
+    GatewayError,
+    Malformed,
+    Missing,
+    Throttled,
+    TokenRefused,
+)
 from gateway.events import LATEST
 from gateway.models import Event, Listed, Millis, Page, Query, Reply, Verdict, Watched
 from gateway.operations import Operations
@@ -16,14 +24,14 @@ from gateway.orders.decide import Orders
 from gateway.orders.state import load
 from gateway.poller.asker import Asker, Resting
 from gateway.poller.limits import until
-from gateway.poller.observation import Observation, PolledSource, intake_of, observe
+from gateway.poller.observation import Observation, PolledSource, asked_for, intake_of, observe
 from gateway.poller.schedule import (
+    JITTER,
     LONGEST_BACKOFF,
     LONGEST_NEGLECT,
     Uniform,
     backoff,
     jittered,
-    next_ask,
 )
 from gateway.stores.base import Made, Outbox, Poll, Polls, Rehearsal, Watch
 
@@ -93,6 +101,8 @@ class SourcePoller:
         """
         async with self.lock:
             self._poll, started = await self.state(), self.parts.clock()
+            if not all_of_them and (self._poll.refused or self._poll.next_at > started):
+                return self._poll  # a round by hand has just changed that
             self._good = self.asker.sent = 0
             problems: list[str] = []
             try:
@@ -106,16 +116,18 @@ class SourcePoller:
                     return self._poll
             for problem in problems:
                 logger.warning("source %s: %s", self.source.name, problem)
-            now, pace = self.parts.clock(), jittered(self.source.interval, self.parts.uniform)
-            await self._save(
-                refused=None,
-                failures=0,
-                problem=None,
-                next_at=max(self.asker.paused_until, Millis(started + pace)),
-                asked_at=now,
-                answered_at=now,
-            )
+            await self._ended(started)
             return self._poll
+
+    async def _ended(self, started: Millis) -> None:
+        """Write that the round went through; only an answer shows that the API is well."""
+        now, pace = self.parts.clock(), jittered(self.source.interval, self.parts.uniform)
+        changes: dict[str, Any] = {"next_at": max(self.asker.paused_until, Millis(started + pace))}
+        if self.asker.sent:
+            changes["asked_at"] = now
+        if self._good:
+            changes |= {"refused": None, "failures": 0, "problem": None, "answered_at": now}
+        await self._save(**changes)
 
     async def state(self) -> Poll:
         """Where the poller was; another configuration lifts a refusal and reads all orders anew."""
@@ -151,7 +163,7 @@ class SourcePoller:
         """Back off, and say so: a refused token at once, all else when it lasts."""
         now, name, known = self.parts.clock(), self.source.name, self._poll
         failures, reason = known.failures + 1, str(cause)
-        refused = isinstance(cause, TokenRefused)
+        refused = reason if isinstance(cause, TokenRefused) else known.refused
         wait = backoff(
             failures,
             interval=self.source.interval,
@@ -159,16 +171,16 @@ class SourcePoller:
             uniform=self.parts.uniform,
         )
         again = Millis(max(now + wait, self.asker.paused_until))
-        news = known.refused is None if refused else failures == FAILING
+        news = known.refused is None and (refused is not None or failures == FAILING)
         await self._save(
             [self.parts.operations.source_failing(name, reason)] if news else (),
-            refused=reason if refused else None,
+            refused=refused,
             failures=failures,
             problem=reason,
             next_at=again,
             asked_at=now,
         )
-        if refused:
+        if refused is not None:
             then = "it is asked no more until its configuration changes"
             logger.error("source %s: %s; %s", name, reason, then)
         else:
@@ -263,7 +275,7 @@ class SourcePoller:
                 continue
             found = msgspec.structs.replace(reply, status=200, body=entry.body)
             try:
-                if not self.source.provider.more(found):
+                if not self.more(found):
                     tell(await self._take(known[entry.number], [found]))
             except (AskFailed, Malformed) as error:
                 tell(Found(number=entry.number, problem=str(error)))  # it is asked for by itself
@@ -278,7 +290,8 @@ class SourcePoller:
         if end is None:
             end = Millis(self.parts.clock() + self.source.interval // 2)
         room = max(1, self._round_size() - self.asker.sent)
-        failure, in_a_row = None, 0
+        failed: list[tuple[Watch, AskFailed | Malformed]] = []
+        in_a_row = 0
         for watch in await self.parts.polls.due(self.source.name, end, room):
             try:
                 tell(await self._take(watch, await self.replies(watch)))
@@ -286,16 +299,39 @@ class SourcePoller:
                 raise RoundEnded(error) from error
             except (AskFailed, Malformed) as error:
                 tell(Found(number=watch.number, problem=str(error)))
-                problems += await self._neglect(watch, error)
                 # That an order is missing, or another's, is an answer like any other.
                 if not isinstance(error, Missing | Denied):
-                    failure, in_a_row = _as_failure(error), in_a_row + 1
+                    failed.append((watch, error))
+                    in_a_row += 1
                     if in_a_row == HOPELESS:
-                        raise RoundEnded(failure) from error
+                        break
                     continue
+                problems += await self._neglect(watch, error)
             self._good, in_a_row = self._good + 1, 0
-        if failure is not None and not self._good:
-            raise RoundEnded(failure)
+        await self._judge(failed, problems, hopeless=in_a_row == HOPELESS)
+
+    async def _judge(
+        self,
+        failed: Sequence[tuple[Watch, AskFailed | Malformed]],
+        problems: list[str],
+        *,
+        hopeless: bool,
+    ) -> None:
+        """Say whose fault it was: the orders', which are asked less, or the API's (`RoundEnded`).
+
+        When it was the API's, no order is neglected for it: a day without the API would cost
+        each of them another day. They only go behind those that are asked once an interval.
+        """
+        new = [error for watch, error in failed if not watch.failures]
+        down = not self._good and (hopeless or any(isinstance(error, AskFailed) for error in new))
+        behind = Millis(self.parts.clock() + int(self.source.interval * (1 + JITTER)))
+        for watch, error in failed:
+            if down:
+                await self.parts.polls.put(msgspec.structs.replace(watch, next_at=behind))
+            else:
+                problems += await self._neglect(watch, error)
+        if down or hopeless:
+            raise RoundEnded(_as_failure(failed[-1][1]))
 
     def _round_size(self) -> int:
         """How many requests the budget allows between two rounds."""
@@ -306,8 +342,12 @@ class SourcePoller:
     async def replies(self, watch: Watch) -> Sequence[Reply]:
         """Ask for one order, and for what belongs to it. Raises `AskFailed` and `Malformed`."""
         first = await self.asker.ask(self.source.provider.order(watch.number))
-        more = self.source.provider.more(first)
+        more = self.more(first)
         return [first, *[await self.asker.ask(query) for query in more]]
+
+    def more(self, reply: Reply) -> Sequence[Query]:
+        """What else must be asked before the order can be read."""
+        return self._judged(lambda: self.source.provider.more(reply))
 
     def read(self, watch: Watch, replies: Sequence[Reply]) -> Observation:
         """What the replies say. Raises `AskFailed` and `Malformed`, a bug of the provider's too."""
@@ -320,8 +360,10 @@ class SourcePoller:
         observation, now = self.read(watch, replies), self.parts.clock()
         status = observation.reading.event_type
         if observation.seen == watch.seen:
-            if watch.next_at is not None and watch.next_at <= now + self.source.interval // 2:
-                await self.parts.polls.put(self._asked(watch, observation, now))
+            soon = now + self.source.interval // 2
+            if watch.failures or (watch.next_at is not None and watch.next_at <= soon):
+                asked = asked_for(self.source, watch, observation, now, self.parts.uniform)
+                await self.parts.polls.put(asked)
             return Found(number=watch.number, status=status)
         rehearsal = await self.accept(watch, observation, baseline=watch.baseline)
         return Found(
@@ -342,38 +384,23 @@ class SourcePoller:
             observation,
             recorded=now,
             traceparent=f"00-{random.randbytes(16).hex()}-{random.randbytes(8).hex()}-01",  # noqa: S311
-            watch=self._asked(watch, observation, now),
+            watch=asked_for(self.source, watch, observation, now, self.parts.uniform),
             baseline=baseline,
         )
-        rehearsal = await self.parts.outbox.rehearse(intake, self.parts.orders.decide, keep=keep)
+        decide = self.parts.orders.decide
+        try:
+            rehearsal = await self.parts.outbox.rehearse(intake, decide, keep=keep)
+        except GatewayError:
+            raise
+        except Exception as error:
+            # Whatever it is, the other orders must go on.
+            logger.exception("a bug kept order %s from being written", watch.number)
+            raise Malformed(f"a bug of the gateway: {error!r}") from error
         if keep and rehearsal.verdict is Verdict.QUARANTINED:
             logger.warning(
                 "source %s: order %s: %s", self.source.name, watch.number, rehearsal.reason
             )
         return rehearsal
-
-    def _asked(self, watch: Watch, observation: Observation, now: Millis) -> Watch:
-        """The order as it is watched after a good answer."""
-        changed_at = watch.changed_at
-        if observation.seen != watch.seen:
-            first = watch.seen is None and not watch.wanted
-            changed_at = min(observation.reading.at, now) if first else observation.at
-        return msgspec.structs.replace(
-            watch,
-            baseline=False,
-            failures=0,
-            problem=None,
-            seen=observation.seen,
-            said_at=observation.reading.at,
-            changed_at=changed_at,
-            next_at=next_ask(
-                now=now,
-                changed_at=changed_at,
-                final=observation.final,
-                interval=self.source.interval,
-                uniform=self.parts.uniform,
-            ),
-        )
 
     async def _neglect(self, watch: Watch, error: AskFailed | Malformed) -> list[str]:
         """Ask for this order less, or no more; a sentence for the log when it is news."""

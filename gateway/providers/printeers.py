@@ -284,7 +284,7 @@ class Printeers:
     def _seen(self, order: dict[str, Any], quantities: _Quantities) -> _Seen:
         """The status is the text, or the whole number, that `status_path` leads to."""
         status = _shown(pointer(order, self._status_path))
-        if status is None or not status.strip():
+        if not is_id(status) or not status.strip():
             return _Seen(None, None, quantities.row(None), quantities)
         word = self._map.get(status)
         return _Seen(status, word, quantities.row(word), quantities)

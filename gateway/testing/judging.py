@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from gateway.errors import ConfigError, GatewayError, Malformed
+from gateway.errors import GatewayError, Malformed
 from gateway.providers.base import Options, Provider
 
 T = TypeVar("T")
@@ -24,17 +24,22 @@ def require(held: object, sentence: str) -> None:
 
 def is_id(value: object) -> bool:
     """Whether this can be an id in the gateway: 1 to 255 characters, none of them a control one."""
-    return isinstance(value, str) and _ID.fullmatch(value) is not None
+    return matches(_ID, value)
+
+
+def matches(pattern: re.Pattern[str], value: object) -> bool:
+    """Whether this is text, and the pattern fits all of it."""
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
 def made(make: type[P], options: Options | None) -> P:
     """A provider with these options, or with the defaults of its own."""
     require(
-        isinstance(make.name, str) and NAME.fullmatch(make.name),
+        matches(NAME, make.name),
         f"name is {make.name!r}: give it lower-case letters, digits, - and _, a letter first",
     )
     require(
-        isinstance(make.Options, type) and issubclass(make.Options, Options),
+        issubclass(make.Options, Options),
         "Options must derive from gateway.providers.base.Options: the configuration is read by it",
     )
     needed = [field.name for field in msgspec.structs.fields(make.Options) if field.required]
@@ -70,20 +75,6 @@ def refused(
         return error
     names = " or ".join(kind.__name__ for kind in kinds)
     raise AssertionError(f"{about} returned {shown(found)} and must raise {names}: {mend}")
-
-
-def bad_option(make: type[Provider], **keys: object) -> ConfigError:
-    """The `ConfigError` with which the provider's Options refuse these keys, for its author's tests."""
-    about = f"{make.Options.__name__}({', '.join(keys)})"
-    error = refused(
-        lambda: make.Options(**keys), (ConfigError,), about, "check it in __post_init__"
-    )
-    assert isinstance(error, ConfigError)
-    require(
-        error.path in keys,
-        f"{about} blames {error.path!r}: the first argument of ConfigError names the key",
-    )
-    return error
 
 
 def _check_error(error: GatewayError, about: str) -> None:

@@ -35,7 +35,9 @@ def _retry(gateway: Gateway) -> Callable[[Request], Awaitable[Response]]:
         if dry_run not in {"true", "false"}:
             return problem(400, "dry_run is true or false")
         try:
-            body = await gateway.retry_callback(request.path_params["id"], dry_run=dry_run == "true")
+            body = await gateway.retry_callback(
+                request.path_params["id"], dry_run=dry_run == "true"
+            )
         except GatewayError as error:
             return error_problem(error)
         return _json(body)

@@ -1,4 +1,7 @@
-"""Whatever is sent, reading ends in a `Reading` or in `Malformed`, and verifying in `Rejected`."""
+"""Whatever is sent, reading ends in a `Reading` or in `Malformed`, and verifying in `Rejected`.
+
+Whatever is answered, reading ends in a `Reading`, `Malformed` or `AskFailed` and its kinds.
+"""
 
 import json
 from collections.abc import Iterator
@@ -9,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.errors import Malformed, Rejected
-from gateway.models import Millis, Reading
-from gateway.providers.base import Provider
+from gateway.errors import AskFailed, Malformed, Rejected
+from gateway.models import Millis, Reading, Reply, Watched
+from gateway.providers.base import Calling, Polled, calls, is_polled
 from gateway.providers.printstudio import ORDER_EVENTS, PrintStudio, PrintStudioOptions
 from gateway.providers.reading import is_id
+from gateway.providers.registry import provider_class
 from gateway.providers.stripe import EVENTS, Kind, Stripe, StripeOptions
 from tests.providers.callbacks import (
     SECRET,
@@ -28,8 +32,9 @@ from tests.providers.callbacks import (
     session,
     stripe_event,
 )
+from tests.providers.test_contract import OURS, POLLED
 
-PROVIDERS: dict[str, Provider] = {
+PROVIDERS: dict[str, Calling] = {
     "stripe": Stripe(
         StripeOptions(cancel_from=("checkout.session.expired", "payment_intent.canceled"))
     ),
@@ -189,3 +194,84 @@ def test_any_header_is_rejected(name: str, header: bytes) -> None:
     sent = callback(b"{}", [(HEADERS[name], header)])
     with pytest.raises(Rejected):
         PROVIDERS[name].verify(sent, secrets=(SECRET, b"other"), tolerance=TOLERANCE, now=Millis(0))
+
+
+# Answers.
+
+
+def asked(name: str, which: int) -> Polled:
+    """A polled provider under one of the options that its contract is tested with."""
+    provider = provider_class(name)
+    assert is_polled(provider)
+    return provider(POLLED[name].options[which])
+
+
+def ask(provider: Polled, number: str, replies: list[Reply]) -> None:
+    """Read one order, and hold what was read against what all stages behind may rely on."""
+    first = replies[0]
+    try:
+        provider.more(first)
+        reading = provider.read(Watched(number=number), replies)
+    except (Malformed, AskFailed) as error:
+        str(error).encode()
+        return
+    check(reading)
+    assert 200 <= first.status < 300
+    assert reading.event_id == number
+    assert all(fact.at <= first.at for fact in reading.facts)
+
+
+def turn(provider: Polled, reply: Reply) -> None:
+    """Read one page, and all that it lists."""
+    try:
+        page = provider.read_page(reply, None)
+    except (Malformed, AskFailed) as error:
+        str(error).encode()
+        return
+    assert 200 <= reply.status < 300
+    for entry in page.orders:
+        assert is_id(entry.number)
+        if entry.body is not None:
+            ask(provider, entry.number, [msgspec.structs.replace(reply, body=entry.body)])
+
+
+def test_no_provider_is_left_out() -> None:
+    ours = {name: provider_class(name) for name in OURS}
+    assert {provider.name for provider in PROVIDERS.values()} == {
+        name for name, provider in ours.items() if calls(provider)
+    }
+    assert set(POLLED) == {name for name, provider in ours.items() if is_polled(provider)}
+
+
+@pytest.mark.parametrize("name", POLLED)
+@given(
+    body=st.binary(max_size=400) | st.sampled_from(WHOLE),
+    status=st.integers(100, 999) | st.just(200),
+    which=st.integers(0, 1),
+)
+@settings(deadline=None, max_examples=150)
+def test_any_answer_is_read_or_refused(name: str, body: bytes, status: int, which: int) -> None:
+    provider, sample = asked(name, which), POLLED[name].replies[0]
+    answer = Reply(status=status, headers={}, body=body, at=sample.replies[0].at)
+    ask(provider, sample.number, [answer, *sample.replies[1:]])
+    turn(provider, answer)
+
+
+@pytest.mark.parametrize("name", POLLED)
+@given(data=st.data(), which=st.integers(0, 1))
+@settings(deadline=None, max_examples=300)
+def test_any_subtree_of_an_answer_may_be_anything(
+    name: str, data: st.DataObject, which: int
+) -> None:
+    def changed(reply: Reply) -> Reply:
+        tree = json.loads(reply.body)
+        path = data.draw(st.sampled_from(list(places(tree))))
+        by = data.draw(JSON | st.sampled_from(NASTY))
+        status = data.draw(st.sampled_from([200, 200, 200, 206, 301, 400, 404, 500]))
+        return msgspec.structs.replace(reply, body=replaced(tree, path, by), status=status)
+
+    provider, case = asked(name, which), POLLED[name]
+    sample = data.draw(st.sampled_from(case.replies))
+    ask(provider, sample.number, [changed(reply) for reply in sample.replies])
+    if case.pages:
+        turn(provider, changed(data.draw(st.sampled_from(case.pages)).reply))

@@ -13,7 +13,6 @@ import pytest
 
 from gateway.errors import StartupError
 from gateway.models import Callback, Millis
-from gateway.stores.base import RejectedRow
 from gateway.stores.sqlite import rejected
 from gateway.stores.sqlite.rejected import (
     KEPT,
@@ -26,6 +25,7 @@ from gateway.stores.sqlite.rejected import (
     read_rejected,
     rejected_path,
 )
+from gateway.stores.views import RejectedRow
 
 
 class Clock:

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Mapping
 from random import Random
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.models import Millis
+from gateway.egress.client import ApiClient
+from gateway.models import Millis, Query, Reply
+from gateway.poller.asker import Asker, Resting
 from gateway.poller.limits import LONGEST_PAUSE, MINUTE, Budget, pause_of, until
 
 NOW = Millis(1_795_264_825_000)  # Sat, 21 Nov 2026 12:40:25 GMT
@@ -94,6 +97,81 @@ def test_a_sleep_that_ends_too_early_is_gone_on_with() -> None:
         first = time.now
         await budget.take()
         assert time.now - first >= MINUTE
+
+    asyncio.run(story())
+
+
+class Client:
+    """Answers what it is told to, and notes when it was asked, in seconds."""
+
+    def __init__(self, time: Time, *replies: Reply) -> None:
+        self._time, self._replies = time, list(replies)
+        self.asked: list[float] = []
+
+    async def ask(self, query: Query) -> Reply:
+        self.asked.append(self._time.now)
+        return self._replies.pop(0) if self._replies else reply()
+
+
+def reply(status: int = 200, **headers: str) -> Reply:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(status=status, headers=named, body=b"{}", at=NOW)
+
+
+def asker(client: Client, time: Time, size: int = 3) -> Asker:
+    budget = Budget(size, clock=time.clock, sleep=time.sleep)
+    return Asker(cast("ApiClient", client), budget, clock=lambda: Millis(int(time.now * 1000)))
+
+
+QUERY = Query(path="order")
+
+
+def test_the_patient_wait_out_a_pause_within_their_budget() -> None:
+    time = Time()
+    client = Client(time, reply(429, retry_after="300"), reply(429, retry_after="5"))
+
+    async def story() -> None:
+        asking = asker(client, time)
+        with asking.patient():
+            assert (await asking.ask(QUERY)).status == 200
+            assert client.asked == [1_000.0, 1_300.0, 1_305.0]
+            for _ in range(9):
+                await asking.ask(QUERY)
+        assert most_in_a_minute(client.asked) == 3
+        assert asking.sent == 12
+
+    asyncio.run(story())
+
+
+def test_even_the_patient_give_up() -> None:
+    time = Time()
+    client = Client(time, *[reply(429, retry_after="1")] * 5)
+
+    async def story() -> None:
+        asking = asker(client, time)
+        with asking.patient():
+            assert (await asking.ask(QUERY)).status == 429
+        assert len(client.asked) == 3
+
+    asyncio.run(story())
+
+
+def test_the_others_rest_without_a_request() -> None:
+    time = Time()
+    client = Client(time, reply(429, retry_after="30"), reply(x_ratelimit='"d";r=0;t=30'))
+
+    async def story() -> None:
+        asking = asker(client, time)
+        assert (await asking.ask(QUERY)).status == 429
+        for _ in range(9):
+            with pytest.raises(Resting, match="left alone until 1970-01-01 00:17:10 UTC"):
+                await asking.ask(QUERY)
+        assert (asking.sent, time.slept) == (1, [])
+        time.now += 30
+        assert (await asking.ask(QUERY)).status == 200
+        with pytest.raises(Resting):
+            await asking.ask(QUERY)
+        assert client.asked == [1_000.0, 1_030.0]
 
     asyncio.run(story())
 

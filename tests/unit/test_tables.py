@@ -31,7 +31,7 @@ from gateway.cli.tables import (
     unlinked_view,
 )
 from gateway.models import Millis, Note, Verdict
-from gateway.stores.base import (
+from gateway.stores.views import (
     AttemptRow,
     CallbackRow,
     DeliveryRow,

@@ -141,6 +141,7 @@ class _Acceptance:
             number = self._insert(intake, dedupe, body_hash, row)
         else:
             self._update(row, number)
+            self._name(intake, dedupe, number)
         self._apply(decision, orders, intake.shop, number, now)
         if intake.watch is not None:
             put_watch(self._batch, intake.watch)
@@ -167,10 +168,6 @@ class _Acceptance:
             reason = f"its provider sent it again, as cb_{twin[0]}"
             self._update((Verdict.MERGED, reason, _encoder.encode([]), None), number)
             return _receipt(number, Verdict.MERGED, [], duplicate=False)
-        execute(
-            "UPDATE callbacks SET event_id = ?, event_type = ?, dedupe = ? WHERE id = ?",
-            (intake.event_id, intake.event_type, dedupe, number),
-        )
         return self._write(intake, decide, dedupe=dedupe, body_hash=b"", number=number)
 
     def rehearse(self, intake: Intake, decide: Decide, *, keep: bool) -> Rehearsal:
@@ -314,6 +311,13 @@ class _Acceptance:
         self._connection.execute(
             "UPDATE callbacks SET verdict = ?, reason = ?, notes = ?, order_row = ? WHERE id = ?",
             (*row, number),
+        )
+
+    def _name(self, intake: Intake, dedupe: bytes, number: int) -> None:
+        """What a callback in quarantine turned out to be, now that it can be read."""
+        self._connection.execute(
+            "UPDATE callbacks SET event_id = ?, event_type = ?, dedupe = ? WHERE id = ?",
+            (intake.event_id, intake.event_type, dedupe, number),
         )
 
     def _save_orders(self, decision: Decision, shop: str, now: Millis) -> dict[str, int]:

@@ -13,22 +13,22 @@ from gateway.errors import NotFound, StartupError
 from gateway.matching import REASONS, Match, unpack
 from gateway.models import Callback, Entry, Note
 from gateway.retries import CODES
-from gateway.stores.base import (
+from gateway.stores.base import Poll
+from gateway.stores.migrate import IDENTITY, check_identity
+from gateway.stores.sqlite.keys import key
+from gateway.stores.sqlite.polls import POLL, poll_of
+from gateway.stores.sqlite.rejected import read_rejected
+from gateway.stores.views import (
     AttemptRow,
     CallbackRow,
     DeliveryRow,
     EventRow,
-    Poll,
     RejectedRow,
     Routing,
     Story,
     SubscriptionRow,
     UnlinkedRow,
 )
-from gateway.stores.migrate import IDENTITY, check_identity
-from gateway.stores.sqlite.keys import key
-from gateway.stores.sqlite.polls import POLL, poll_of
-from gateway.stores.sqlite.rejected import read_rejected
 
 _notes = msgspec.json.Decoder(list[Note])
 _entry = msgspec.msgpack.Decoder(Entry)

@@ -19,8 +19,8 @@ import msgspec
 
 from gateway.errors import StartupError
 from gateway.models import Callback
-from gateway.stores.base import RejectedRow
 from gateway.stores.migrate import IDENTITY
+from gateway.stores.views import RejectedRow
 from gateway.telemetry.redaction import CUT, redacted_body, redacted_headers
 
 KEPT = 100  # samples of a source
