@@ -39,6 +39,7 @@ MINUTE = 60_000
 FAILING = 4  # failed rounds in a row after which it is said
 GONE_AFTER = 3  # answers in a row that an order does not exist: the first may come too early
 HOPELESS = 3  # unreadable orders in a row that end a round: then it is the API, not an order
+PART = 500  # entries of a page that are looked up at a time: it may have as many as it likes
 ADOPTED = 500  # callbacks that are looked through at a time
 
 T = TypeVar("T")
@@ -234,7 +235,8 @@ class SourcePoller:
                 if self._poll.failures and not isinstance(ended.cause, Throttled):
                     await self._save(cursor=None)
                 raise
-            await self._take_page(page.orders, reply, tell)
+            for start in range(0, len(page.orders), PART):
+                await self._take_part(page.orders[start : start + PART], reply, tell)
             numbers = {entry.number for entry in page.orders}
             # A list that repeats itself has no next page, whatever it says.
             repeats = page.cursor == cursor or (bool(numbers) and numbers <= seen)
@@ -257,7 +259,7 @@ class SourcePoller:
         self._good += 1
         return page, reply
 
-    async def _take_page(
+    async def _take_part(
         self, listed: Sequence[Listed], reply: Reply, tell: Callable[[Found], None]
     ) -> None:
         """Watch what is new; an entry that says all is read at once."""
