@@ -81,6 +81,7 @@ class Gateway:
         await self.dispatcher.stop(grace)
         await asyncio.gather(*self.running, return_exceptions=True)
         await self.transport.close()
+        await self.asking.close()
         await self.rejections.close()
         await self.store.close()
 

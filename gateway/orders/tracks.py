@@ -94,7 +94,7 @@ def apply(state: OrderState, fact: Fact) -> Applied:
     if was_cancelled and state.proven():
         reopened = updated("reopened", state.order, fact.at)
         return Applied(emissions=(reopened, *applied.emissions))
-    if applied.verdict is Verdict.MERGED and known is None:
+    if applied.verdict is Verdict.MERGED and known is None and state.seq:
         # The payment was told without an amount, and this names it. (An order's total that a
         # later order.created adds is filled in silently: the payment follows, or has told it.)
         paid = state.paid_total()
@@ -408,15 +408,22 @@ def _tracking(part: Fulfilment) -> str | None:
 
 
 def _change(state: OrderState, fact: Fact) -> Applied:
+    """An empty value says that what there is to say has a type of its own by now."""
     what = fact.what or "status"
-    known = state.changes.get(what)
+    slot = f"{what}\x1f{fact.key}" if fact.key else what
+    known = state.changes.get(slot)
+    if known is None and not fact.state:
+        return _merged(f"its {what} has a type of its own")
     if known is not None and known[0] == fact.state:
-        state.changes[what] = (fact.state, max(fact.at, known[1]))
+        state.changes[slot] = (fact.state, max(fact.at, known[1]))
         return _merged("it was known")
     if known is not None and (known[1], known[0]) > (fact.at, fact.state):
         return _superseded("something later was told of it")
-    state.changes[what] = (fact.state, fact.at)
-    return _emit(updated(what, fact.state, fact.at))
+    state.changes[slot] = (fact.state, fact.at)
+    if not fact.state:
+        return _merged(f"its {what} has a type of its own again")
+    key = (fact.key,) if fact.key else ()
+    return _emit(updated(what, fact.state, fact.at, key=key, about=_number(fact)))
 
 
 TRACKS: dict[Track, Callable[[OrderState, Fact], Applied]] = {

@@ -57,7 +57,9 @@ def observe(reading: Reading, replies: Sequence[Reply], watch: Watch) -> Observa
     stale = changed and watch.said_at is not None and reading.at <= watch.said_at
     return Observation(
         reading=reading,
-        facts=sorted((_dated(fact, at, stale=stale) for fact in reading.facts), key=_place),
+        facts=sorted(
+            (_dated(fact, at, stale=stale) for fact in _with_status(reading.facts)), key=_place
+        ),
         seen=seen,
         body=replies[0].body if len(replies) == 1 else _array([reply.body for reply in replies]),
         at=at,
@@ -66,6 +68,31 @@ def observe(reading: Reading, replies: Sequence[Reply], watch: Watch) -> Observa
 
 def _array(bodies: Sequence[bytes]) -> bytes:
     return b"[" + b",".join(bodies) + b"]"
+
+
+def _with_status(facts: Sequence[Fact]) -> list[Fact]:
+    """The facts, with one about the provider order's status: an unknown one, or that it is none.
+
+    So a status without a type of its own is told again when it comes back after another.
+    """
+    part = next((fact for fact in facts if fact.track is Track.FULFILMENT), None)
+    if part is None:
+        return list(facts)
+    if all(fact.track is not Track.CHANGE for fact in facts):
+        known = Fact(
+            track=Track.CHANGE,
+            at=part.at,
+            what="status",
+            key=part.key,
+            order=part.order,
+            links=part.links,
+            own=part.own,
+        )
+        return [*facts, known]
+    return [
+        msgspec.structs.replace(fact, key=part.key) if fact.track is Track.CHANGE else fact
+        for fact in facts
+    ]
 
 
 def _dated(fact: Fact, at: Millis, *, stale: bool) -> Fact:

@@ -7,17 +7,20 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from random import uniform
 
+import msgspec
+
 from gateway.egress.client import ApiClient
 from gateway.errors import BadRequest, GatewayError, NotFound, Unavailable
 from gateway.models import Millis
 from gateway.operations import Operations
 from gateway.orders.decide import Orders
 from gateway.poller.asker import Asker
+from gateway.poller.inquiry import Found, Inquiry, RoundEnded
 from gateway.poller.limits import Budget
 from gateway.poller.observation import PolledSource
 from gateway.poller.reconcile import Reconciliation
 from gateway.poller.schedule import Uniform
-from gateway.poller.source import Found, RoundEnded, SourcePoller
+from gateway.poller.source import SourcePoller
 from gateway.stores.base import Outbox, Poll, Polls, Watch
 
 Line = Mapping[str, object]  # of a report that is told as it is made
@@ -26,6 +29,26 @@ STORE_PAUSE = 5.0  # seconds until a round is tried again that the store did not
 LONGEST_NAME = 255  # characters of an order's id, as normalizers allow
 
 logger = logging.getLogger("gateway.poller")
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """How a round ended: why it asks no more, what was wrong, and when it asks again.
+
+    `failures` counts failed rounds in a row; `answered_at` is when the last good answer came.
+    """
+
+    source: str
+    refused: str | None
+    failures: int
+    problem: str | None
+    next_at: Millis
+    asked_at: Millis | None
+    answered_at: Millis | None
+
+    @classmethod
+    def of(cls, poll: Poll) -> "Ended":
+        """What of the poller's state is for others to know."""
+        return cls(**{name: getattr(poll, name) for name in cls.__struct_fields__})
 
 
 class Poller:
@@ -47,9 +70,11 @@ class Poller:
         self.operations, self.clock, self.uniform = operations, clock, uniform
         self._sources: Mapping[str, SourcePoller] = {
             source.name: SourcePoller(
-                source,
-                Asker(client, Budget(source.requests_per_minute, clock=monotonic), clock=clock),
-                self,
+                Inquiry(
+                    source,
+                    Asker(client, Budget(source.requests_per_minute, clock=monotonic), clock=clock),
+                    self,
+                )
             )
             for source, client in sources
         }
@@ -119,7 +144,7 @@ class Poller:
         return {"source": name, "id": number, "order": order, "new": new}
 
     async def once(self, name: str) -> AsyncIterator[Line]:
-        """One round now, even after a refusal: a line `{"found": Found}` an order, then `{"end": Poll}`.
+        """One round now, even after a refusal: a line `{"found": Found}` an order, then `{"end": Ended}`.
 
         A line `{"error": sentence}` comes instead of the end when the store fails.
         """
@@ -130,9 +155,12 @@ class Poller:
         try:
             while (found := await told.get()) is not None:
                 yield {"found": found}
-            yield {"end": await asking}
+            yield {"end": Ended.of(await asking)}
         except GatewayError as error:
             yield {"error": str(error)}
+        except Exception as error:
+            logger.exception("a round of %s met a bug", name)
+            yield {"error": f"a bug of the gateway: {error!r}; its log has the details"}
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
@@ -152,3 +180,6 @@ class Poller:
                 yield {"compared": compared}
         except (RoundEnded, GatewayError) as error:
             yield {"error": str(error)}
+        except Exception as error:
+            logger.exception("the reconciliation of %s met a bug", name)
+            yield {"error": f"a bug of the gateway: {error!r}; its log has the details"}

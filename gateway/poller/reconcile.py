@@ -8,7 +8,8 @@ import msgspec
 from gateway.errors import AskFailed, Malformed, Throttled, TokenRefused
 from gateway.models import Listed, Millis, Reply, Verdict
 from gateway.orders.tables import OrderType
-from gateway.poller.source import RoundEnded, SourcePoller
+from gateway.poller.inquiry import RoundEnded
+from gateway.poller.source import SourcePoller
 from gateway.stores.base import Made, Rehearsal, Watch
 
 CHUNK = 200  # watched orders that are read from the store at a time
@@ -66,13 +67,13 @@ class Reconciliation:
         """Page by page, so that a long list does not lie in memory; the last page knows the total."""
         provider, cursor = self._source.source.provider, None
         while (query := provider.page(cursor)) is not None:
-            page, reply = await self._source.page(query, cursor)
+            page, reply = await self._source.inquiry.page(query, cursor)
             fresh = {entry.number: entry for entry in page.orders if entry.number not in self._seen}
             # A list that repeats itself has no next page, whatever it says.
             last = page.cursor is None or page.cursor == cursor or not fresh
             total = len(self._seen | fresh.keys() | known.keys()) if last else None
             for number, entry in fresh.items():
-                watch = known.get(number) or self._source.new(number)
+                watch = known.get(number) or self._source.inquiry.new(number)
                 yield await self._compare(watch, _said(entry, reply), total=total)
             if last:
                 return
@@ -97,14 +98,16 @@ class Reconciliation:
 
     async def _compared(self, watch: Watch, said: Reply | None) -> Compared:
         try:
-            observation = self._source.read(watch, await self._replies(watch, said))
+            observation = self._source.inquiry.read(watch, await self._replies(watch, said))
             status, at = observation.reading.event_type, observation.reading.at
             if self._since is not None and at < self._since:
                 return Compared(number=watch.number, kind=Kind.OLDER, status=status)
-            rehearsal = await self._source.accept(watch, observation, baseline=False, keep=False)
+            rehearsal = await self._source.inquiry.accept(
+                watch, observation, baseline=False, keep=False
+            )
             if self._emit and _kind(rehearsal) in {Kind.SILENT, Kind.MISSED}:
                 await self._source.parts.polls.watch([watch])
-                rehearsal = await self._source.accept(watch, observation, baseline=False)
+                rehearsal = await self._source.inquiry.accept(watch, observation, baseline=False)
         except (TokenRefused, Throttled) as error:
             raise RoundEnded(error) from error
         except (AskFailed, Malformed) as error:
@@ -120,7 +123,7 @@ class Reconciliation:
     async def _replies(self, watch: Watch, said: Reply | None) -> Sequence[Reply]:
         if said is not None and not self._source.source.provider.more(said):
             return [said]
-        return await self._source.replies(watch)
+        return await self._source.inquiry.replies(watch)
 
 
 def _said(entry: Listed, reply: Reply) -> Reply | None:

@@ -1,93 +1,39 @@
-"""Asks one source: what is listed, what is due, and what each answer makes."""
+"""Asks one source, round by round: what is listed, what is due, and when again."""
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import msgspec
 
-from gateway.errors import (
-    AskFailed,
-    Denied,
-    GatewayError,
-    Malformed,
-    Missing,
-    Throttled,
-    TokenRefused,
-)
+from gateway.errors import AskFailed, Denied, Malformed, Missing, Throttled, TokenRefused
 from gateway.events import LATEST
-from gateway.models import Event, Listed, Millis, Page, Query, Reply, Verdict, Watched
-from gateway.operations import Operations
-from gateway.orders.decide import Orders
+from gateway.models import Event, Listed, Millis, Reply
 from gateway.orders.state import load
-from gateway.poller.asker import Asker, Resting
+from gateway.poller.asker import Resting
+from gateway.poller.inquiry import Found, Inquiry, RoundEnded, as_failure
 from gateway.poller.limits import until
-from gateway.poller.observation import Observation, PolledSource, asked_for, intake_of, observe
-from gateway.poller.schedule import (
-    JITTER,
-    LONGEST_BACKOFF,
-    LONGEST_NEGLECT,
-    Uniform,
-    backoff,
-    jittered,
-)
-from gateway.stores.base import Made, Outbox, Poll, Polls, Rehearsal, Watch
+from gateway.poller.schedule import HOUR, JITTER, LONGEST_BACKOFF, MINUTE, backoff, jittered
+from gateway.stores.base import Poll, Watch
 
-MINUTE = 60_000
 FAILING = 4  # failed rounds in a row after which it is said
-GONE_AFTER = 3  # answers in a row that an order does not exist: the first may come too early
 HOPELESS = 3  # unreadable orders in a row that end a round: then it is the API, not an order
 PART = 500  # entries of a page that are looked up at a time: it may have as many as it likes
 ADOPTED = 500  # callbacks that are looked through at a time
 
-T = TypeVar("T")
-
 logger = logging.getLogger("gateway.poller")
-
-
-class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """What asking for one order brought: its status at the provider, and what followed.
-
-    `verdict` is `unchanged` when its facts were known; with `problem` it could not be asked or read.
-    """
-
-    number: str
-    status: str = ""
-    verdict: str = "unchanged"
-    reason: str = ""
-    events: Sequence[Made] = ()
-    problem: str = ""
-
-
-class Parts(Protocol):
-    """What every source's poller shares; `Poller` is it."""
-
-    polls: Polls
-    outbox: Outbox
-    orders: Orders
-    operations: Operations
-    clock: Callable[[], Millis]
-    uniform: Uniform
-
-
-class RoundEnded(Exception):
-    """A round cannot go on: the API refuses, is busy, or is not what it should be."""
-
-    def __init__(self, cause: AskFailed) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
 
 
 class SourcePoller:
     """The one task that asks a source; `lock` keeps its rounds from overlapping."""
 
-    def __init__(self, source: PolledSource, asker: Asker, parts: Parts) -> None:
-        self.source, self.asker, self.parts = source, asker, parts
+    def __init__(self, inquiry: Inquiry) -> None:
+        self.inquiry = inquiry
+        self.source, self.asker, self.parts = inquiry.source, inquiry.asker, inquiry.parts
         self.lock = asyncio.Lock()
         self.wake = asyncio.Event()
-        self._poll = Poll(source=source.name, fingerprint=source.fingerprint)
+        self._poll = Poll(source=self.source.name, fingerprint=self.source.fingerprint)
         self._adopted = False
         self._good = 0  # answers of this round
 
@@ -106,28 +52,45 @@ class SourcePoller:
                 return self._poll  # a round by hand has just changed that
             self._good = self.asker.sent = 0
             problems: list[str] = []
+            listing: AskFailed | None = None
             try:
                 if not self._adopted:
                     await self._adopt()
-                await self._list(tell)
+                listing = await self._try_list(tell)
                 await self._ask_due(Millis(LATEST) if all_of_them else None, tell, problems)
             except RoundEnded as ended:
                 if not isinstance(ended.cause, Resting):
                     await self._failed(ended.cause)
                     return self._poll
+            if listing is not None and not self._good:
+                await self._failed(listing)
+                return self._poll
             for problem in problems:
                 logger.warning("source %s: %s", self.source.name, problem)
-            await self._ended(started)
+            await self._ended(started, listing)
             return self._poll
 
-    async def _ended(self, started: Millis) -> None:
+    async def _try_list(self, tell: Callable[[Found], None]) -> AskFailed | None:
+        """Go on with the list; what is wrong with it must not keep us from the orders themselves."""
+        try:
+            await self._list(tell)
+        except RoundEnded as ended:
+            if isinstance(ended.cause, TokenRefused | Throttled):
+                raise
+            return ended.cause
+        return None
+
+    async def _ended(self, started: Millis, listing: AskFailed | None) -> None:
         """Write that the round went through; only an answer shows that the API is well."""
         now, pace = self.parts.clock(), jittered(self.source.interval, self.parts.uniform)
         changes: dict[str, Any] = {"next_at": max(self.asker.paused_until, Millis(started + pace))}
         if self.asker.sent:
             changes["asked_at"] = now
         if self._good:
-            changes |= {"refused": None, "failures": 0, "problem": None, "answered_at": now}
+            problem = f"the list of orders: {listing}" if listing is not None else None
+            if problem is not None and problem != self._poll.problem:
+                logger.warning("source %s: %s", self.source.name, problem)
+            changes |= {"refused": None, "failures": 0, "problem": problem, "answered_at": now}
         await self._save(**changes)
 
     async def state(self) -> Poll:
@@ -136,15 +99,21 @@ class SourcePoller:
         poll = await self.parts.polls.state(source.name)
         if poll is None:
             return Poll(source=source.name, fingerprint=source.fingerprint)
-        if poll.fingerprint != source.fingerprint:
-            await self.parts.polls.refresh(source.name, self.parts.clock())
+        now = self.parts.clock()
+        set_back = poll.asked_at is not None and poll.asked_at > now + HOUR
+        if poll.fingerprint != source.fingerprint or set_back:
+            # After a clock that was set back, all that was planned would wait until it is there again.
+            self.asker.paused_until = Millis(0)
+            await self.parts.polls.refresh(source.name, now)
             poll = Poll(
                 source=source.name,
                 fingerprint=source.fingerprint,
                 listed=poll.listed,
                 adopted=poll.adopted,
+                refused=poll.refused if poll.fingerprint == source.fingerprint else None,
             )
             await self.parts.polls.save(poll)
+        self.asker.paused_until = max(self.asker.paused_until, poll.paused_until)
         return poll
 
     async def hurry(self) -> None:
@@ -157,6 +126,7 @@ class SourcePoller:
         self.wake.set()
 
     async def _save(self, events: Sequence[Event] = (), **changes: Any) -> None:
+        changes["paused_until"] = self.asker.paused_until
         self._poll = msgspec.structs.replace(self._poll, **changes)
         await self.parts.polls.save(self._poll, events)
 
@@ -206,15 +176,8 @@ class SourcePoller:
             if last == self._poll.adopted:
                 self._adopted = True
                 return
-            await self.parts.polls.watch([self.new(number) for number in numbers])
+            await self.parts.polls.watch([self.inquiry.new(number) for number in numbers])
             await self._save(adopted=last)
-
-    def new(self, number: str, *, baseline: bool = False) -> Watch:
-        """An order that nothing is known of yet, due now."""
-        now = self.parts.clock()
-        return Watch(
-            source=self.source.name, number=number, baseline=baseline, changed_at=now, next_at=now
-        )
 
     async def _list(self, tell: Callable[[Found], None]) -> None:
         """Go on with the list, page by page: the first time as far as a round's budget reaches.
@@ -229,12 +192,13 @@ class SourcePoller:
             if query is None:
                 return
             try:
-                page, reply = await self.page(query, cursor)
+                page, reply = await self.inquiry.page(query, cursor)
             except RoundEnded as ended:
                 # A cursor may have expired: when it fails twice, the next round begins anew.
-                if self._poll.failures and not isinstance(ended.cause, Throttled):
+                if self._poll.problem and not isinstance(ended.cause, Throttled):
                     await self._save(cursor=None)
                 raise
+            self._good += 1
             for start in range(0, len(page.orders), PART):
                 await self._take_part(page.orders[start : start + PART], reply, tell)
             numbers = {entry.number for entry in page.orders}
@@ -247,18 +211,6 @@ class SourcePoller:
             if last:
                 return
 
-    async def page(self, query: Query, cursor: str | None) -> tuple[Page, Reply]:
-        """One page of the list; `RoundEnded` without one."""
-        try:
-            reply = await self.asker.ask(query)
-            page = self._judged(lambda: self.source.provider.read_page(reply, cursor))
-        except Denied as error:
-            raise RoundEnded(TokenRefused(f"the list of orders: {error}")) from error
-        except (AskFailed, Malformed) as error:
-            raise RoundEnded(_as_failure(error)) from error
-        self._good += 1
-        return page, reply
-
     async def _take_part(
         self, listed: Sequence[Listed], reply: Reply, tell: Callable[[Found], None]
     ) -> None:
@@ -266,7 +218,7 @@ class SourcePoller:
         numbers = [entry.number for entry in listed]
         known = dict(await self.parts.polls.find(self.source.name, numbers))
         new = [
-            self.new(number, baseline=not self._poll.listed)
+            self.inquiry.new(number, baseline=not self._poll.listed)
             for number in dict.fromkeys(numbers)
             if number not in known
         ]
@@ -277,8 +229,8 @@ class SourcePoller:
                 continue
             found = msgspec.structs.replace(reply, status=200, body=entry.body)
             try:
-                if not self.more(found):
-                    tell(await self._take(known[entry.number], [found]))
+                if not self.inquiry.more(found):
+                    tell(await self.inquiry.take(known[entry.number], [found]))
             except (AskFailed, Malformed) as error:
                 tell(Found(number=entry.number, problem=str(error)))  # it is asked for by itself
 
@@ -296,7 +248,7 @@ class SourcePoller:
         in_a_row = 0
         for watch in await self.parts.polls.due(self.source.name, end, room):
             try:
-                tell(await self._take(watch, await self.replies(watch)))
+                tell(await self.inquiry.take(watch, await self.inquiry.replies(watch)))
             except (TokenRefused, Throttled) as error:
                 raise RoundEnded(error) from error
             except (AskFailed, Malformed) as error:
@@ -308,7 +260,7 @@ class SourcePoller:
                     if in_a_row == HOPELESS:
                         break
                     continue
-                problems += await self._neglect(watch, error)
+                problems += await self.inquiry.neglect(watch, error)
             self._good, in_a_row = self._good + 1, 0
         await self._judge(failed, problems, hopeless=in_a_row == HOPELESS)
 
@@ -331,113 +283,10 @@ class SourcePoller:
             if down:
                 await self.parts.polls.put(msgspec.structs.replace(watch, next_at=behind))
             else:
-                problems += await self._neglect(watch, error)
+                problems += await self.inquiry.neglect(watch, error)
         if down or hopeless:
-            raise RoundEnded(_as_failure(failed[-1][1]))
+            raise RoundEnded(as_failure(failed[-1][1]))
 
     def _round_size(self) -> int:
         """How many requests the budget allows between two rounds."""
         return max(1, self.source.requests_per_minute * self.source.interval // MINUTE)
-
-    # One order.
-
-    async def replies(self, watch: Watch) -> Sequence[Reply]:
-        """Ask for one order, and for what belongs to it. Raises `AskFailed` and `Malformed`."""
-        first = await self.asker.ask(self.source.provider.order(watch.number))
-        more = self.more(first)
-        return [first, *[await self.asker.ask(query) for query in more]]
-
-    def more(self, reply: Reply) -> Sequence[Query]:
-        """What else must be asked before the order can be read."""
-        return self._judged(lambda: self.source.provider.more(reply))
-
-    def read(self, watch: Watch, replies: Sequence[Reply]) -> Observation:
-        """What the replies say. Raises `AskFailed` and `Malformed`, a bug of the provider's too."""
-        watched = Watched(number=watch.number, order=watch.order)
-        reading = self._judged(lambda: self.source.provider.read(watched, replies))
-        return observe(reading, replies, watch)
-
-    async def _take(self, watch: Watch, replies: Sequence[Reply]) -> Found:
-        """Read one order, and accept what is new of it."""
-        observation, now = self.read(watch, replies), self.parts.clock()
-        status = observation.reading.event_type
-        if observation.seen == watch.seen:
-            soon = now + self.source.interval // 2
-            if watch.failures or (watch.next_at is not None and watch.next_at <= soon):
-                asked = asked_for(self.source, watch, observation, now, self.parts.uniform)
-                await self.parts.polls.put(asked)
-            return Found(number=watch.number, status=status)
-        rehearsal = await self.accept(watch, observation, baseline=watch.baseline)
-        return Found(
-            number=watch.number,
-            status=status,
-            verdict=rehearsal.verdict,
-            reason=rehearsal.reason,
-            events=rehearsal.made,
-        )
-
-    async def accept(
-        self, watch: Watch, observation: Observation, *, baseline: bool, keep: bool = True
-    ) -> Rehearsal:
-        """Hand an observation to the outbox, together with when the order is asked for again."""
-        now = self.parts.clock()
-        intake = intake_of(
-            self.source,
-            observation,
-            recorded=now,
-            traceparent=f"00-{random.randbytes(16).hex()}-{random.randbytes(8).hex()}-01",  # noqa: S311
-            watch=asked_for(self.source, watch, observation, now, self.parts.uniform),
-            baseline=baseline,
-        )
-        decide = self.parts.orders.decide
-        try:
-            rehearsal = await self.parts.outbox.rehearse(intake, decide, keep=keep)
-        except GatewayError:
-            raise
-        except Exception as error:
-            # Whatever it is, the other orders must go on.
-            logger.exception("a bug kept order %s from being written", watch.number)
-            raise Malformed(f"a bug of the gateway: {error!r}") from error
-        if keep and rehearsal.verdict is Verdict.QUARANTINED:
-            logger.warning(
-                "source %s: order %s: %s", self.source.name, watch.number, rehearsal.reason
-            )
-        return rehearsal
-
-    async def _neglect(self, watch: Watch, error: AskFailed | Malformed) -> list[str]:
-        """Ask for this order less, or no more; a sentence for the log when it is news."""
-        failures, now = watch.failures + 1, self.parts.clock()
-        gone = isinstance(error, Missing) and failures >= GONE_AFTER
-        wait = backoff(
-            failures,
-            interval=self.source.interval,
-            longest=LONGEST_NEGLECT,
-            uniform=self.parts.uniform,
-        )
-        problem = str(error)
-        await self.parts.polls.put(
-            msgspec.structs.replace(
-                watch,
-                failures=failures,
-                problem=problem,
-                next_at=None if gone else Millis(now + wait),
-            )
-        )
-        if gone:
-            return [f"order {watch.number}: {problem}; it is asked for no more"]
-        return [f"order {watch.number}: {problem}"] if problem != watch.problem else []
-
-    def _judged(self, read: Callable[[], T]) -> T:
-        """What the provider makes of a reply; whatever else goes wrong in it is a bug of its own."""
-        try:
-            return read()
-        except (AskFailed, Malformed):
-            raise
-        except Exception as error:
-            name = self.source.provider.name
-            logger.exception("provider %s met a bug", name)
-            raise Malformed(f"a bug of provider {name}: {error!r}") from error
-
-
-def _as_failure(error: AskFailed | Malformed) -> AskFailed:
-    return error if isinstance(error, AskFailed) else AskFailed(f"it cannot be read: {error}")

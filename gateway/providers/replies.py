@@ -27,7 +27,7 @@ def check_status(reply: Reply) -> None:
         return
     said = f"it answered {status}{_phrase(status)}{_message(reply)}"
     if 300 <= status < 400:
-        where = reply.headers.get("location", "nowhere")[:SHOWN]
+        where = quoted(reply.headers.get("location")) or "nowhere"
         raise AskFailed(f"it answered {status} and leads to {where}: is base_url right?")
     if status == 401:
         raise TokenRefused(f"{said}: the token is not taken")
@@ -52,7 +52,7 @@ def body_of(reply: Reply, *, arrays: bool = False) -> bytes:
         check_unicode(reply.body)
         decoded(_OBJECT_OR_ARRAY if arrays else _OBJECT, reply.body)
     except Malformed as error:
-        kind = reply.headers.get("content-type", "no content type")[:SHOWN]
+        kind = quoted(reply.headers.get("content-type")) or "no content type"
         wanted = "object or array" if arrays else "object"
         raise AskFailed(f"it answered no JSON {wanted} ({kind}): {error}") from error
     return reply.body
@@ -70,7 +70,8 @@ def quoted(value: object) -> str:
     """A stranger's short text for a log line; empty for everything else."""
     if not isinstance(value, str) or not value.strip():
         return ""
-    return " ".join(value.split())[:SHOWN]
+    shown = "".join(letter if letter.isprintable() else " " for letter in value[: 10 * SHOWN])
+    return " ".join(shown.split())[:SHOWN]
 
 
 def _phrase(status: int) -> str:

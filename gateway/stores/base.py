@@ -54,7 +54,8 @@ class Poll(msgspec.Struct, frozen=True, kw_only=True):
     """Where the poller of a source is; `refused` says why it asks no more.
 
     `fingerprint` hashes the configuration, `cursor` is where the listing goes on, `listed` whether
-    it was complete once, `adopted` the last callback whose order was taken into the watch.
+    it was complete once, `adopted` the last callback whose order was taken into the watch. Until
+    `paused_until` the API wants to be left alone.
     """
 
     source: str
@@ -66,6 +67,7 @@ class Poll(msgspec.Struct, frozen=True, kw_only=True):
     failures: int = 0
     problem: str | None = None
     next_at: Millis = Millis(0)
+    paused_until: Millis = Millis(0)
     asked_at: Millis | None = None
     answered_at: Millis | None = None
 

@@ -281,11 +281,11 @@ def test_an_order_that_cannot_be_read_is_a_line_and_no_failure(live: Bench) -> N
 def test_an_api_that_fails_ends_the_round(live: Bench) -> None:
     live.ps.broken = BAD_GATEWAY
     try:
-        (last,) = live.lines(1, "poll", "ps", "--once")
+        *_, last = live.lines(1, "poll", "ps", "--once")
     finally:
         live.ps.broken = None
     assert re.fullmatch(
-        rf"No order was due\. The round ended early: it answered 502 .*; it is asked again at {TIME}\.",
+        rf".*The round ended early: it answered 502 .*; it is asked again at {TIME}\.",
         last,
     )
     assert live.source("ps")["state"] == "failing"

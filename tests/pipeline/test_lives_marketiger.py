@@ -302,3 +302,16 @@ def test_times_are_the_providers(tmp_path: Path) -> None:
         assert paid["time"] == "2025-10-09T08:53:21Z"  # START and a second
 
     live(tmp_path, api, source_of(api), story)
+
+
+def test_an_unknown_code_that_comes_back_is_told_again(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        [
+            (place(7), ["1 created implied", "2 updated status=7"]),
+            (code(7), []),
+            (code(5), ["3 paid"]),
+            (code(7), ["4 updated status=7"]),
+            (code(8), ["5 updated status=8"]),
+        ],
+    )

@@ -235,8 +235,13 @@ def stripe(draw: st.DrawFn) -> list[Telling]:
     status = draw(st.sampled_from(["paid", "unpaid"]))
     completed = ("checkout.session.completed", session(payment_status=status, **NAMED))
     some = draw(st.lists(st.sampled_from(STRIPES), max_size=10))
+    return by_stripe(draw, [completed, *some])
+
+
+def by_stripe(draw: st.DrawFn, events: Sequence[tuple[str, dict[str, Any]]]) -> list[Telling]:
+    """What events of Stripe say, one after the other."""
     tellings: list[Telling] = []
-    for second, (kind, thing) in zip(seconds(draw, len(some) + 1), [completed, *some], strict=True):
+    for second, (kind, thing) in zip(seconds(draw, len(events)), events, strict=True):
         event = stripe_event(kind, thing, created=START + second)
         tellings.append(Telling("stripe", read_stripe(event, cancel_from=EXPIRIES).facts))
     return tellings
@@ -329,8 +334,19 @@ def test_a_payment_is_implied_once_and_only_while_none_is_known(arrival: list[Te
     assert shop.state().baseline or not any(change["additional"] for change in paid[:1])
 
 
+@st.composite
+def refunds(draw: st.DrawFn) -> list[Telling]:
+    """A shop whose order is refunded at its end, and Stripe's refunds, failed ones too."""
+    answers = [studio_answer(10, "paid"), studio_answer(30, "refunded")]
+    shop = polled(STUDIO, ORDER, answers, listed=draw(st.booleans()))
+    kinds = [entry for entry in STRIPES if "refund" in entry[0]]
+    some = draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=5))
+    completed = ("checkout.session.completed", session(**NAMED))
+    return draw(st.permutations([*shop, *by_stripe(draw, [completed, *some])]))
+
+
 @EXAMPLES
-@given(arrivals())
+@given(refunds())
 def test_a_refund_without_name_and_amount_is_told_only_while_none_stands(
     arrival: list[Telling],
 ) -> None:

@@ -1,6 +1,6 @@
 -- One row a polled source: where its poller is. `fingerprint` hashes what was configured when a
 -- refusal was met: a change lifts it. `cursor` is where the listing goes on, `adopted` the last
--- callback whose order was taken into `watched`.
+-- callback whose order was taken into `watched`; until `paused_until` the API wants to be left alone.
 CREATE TABLE polls (
     source TEXT PRIMARY KEY,
     fingerprint BLOB NOT NULL,
@@ -11,6 +11,7 @@ CREATE TABLE polls (
     failures INTEGER NOT NULL,
     problem TEXT,
     next_at INTEGER NOT NULL,
+    paused_until INTEGER NOT NULL,
     asked_at INTEGER,
     answered_at INTEGER
 );
