@@ -412,8 +412,6 @@ def _change(state: OrderState, fact: Fact) -> Applied:
     what = fact.what or "status"
     slot = f"{what}\x1f{fact.key}" if fact.key else what
     known = state.changes.get(slot)
-    if known is None and not fact.state:
-        return _merged(f"its {what} has a type of its own")
     if known is not None and known[0] == fact.state:
         state.changes[slot] = (fact.state, max(fact.at, known[1]))
         return _merged("it was known")
@@ -421,7 +419,7 @@ def _change(state: OrderState, fact: Fact) -> Applied:
         return _superseded("something later was told of it")
     state.changes[slot] = (fact.state, fact.at)
     if not fact.state:
-        return _merged(f"its {what} has a type of its own again")
+        return _merged(f"its {what} has a type of its own")
     key = (fact.key,) if fact.key else ()
     return _emit(updated(what, fact.state, fact.at, key=key, about=_number(fact)))
 
