@@ -12,6 +12,7 @@ GatewayError
 ├── NotFound               no such source, delivery, subscription ...; 404
 ├── Conflict               it cannot be done in the present state; 409
 ├── AskFailed              a provider's API gave no usable answer: it is asked again later
+│   ├── Unreached          nothing was sent: no connection was made
 │   ├── TokenRefused       it does not take our token: the source asks no more until it is changed
 │   ├── Denied             this order is not ours to read
 │   ├── Missing            it knows no such order
@@ -84,6 +85,10 @@ class Unavailable(GatewayError):
 
 class AskFailed(GatewayError):
     """A provider's API gave no usable answer; the text says what it did instead."""
+
+
+class Unreached(AskFailed):
+    """No connection was made, so nothing was sent."""
 
 
 class TokenRefused(AskFailed):

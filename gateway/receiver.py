@@ -18,6 +18,7 @@ from gateway.stores.base import Intake, Outbox, Rehearsal, Watch
 
 logger = logging.getLogger("gateway.receiver")
 
+POLLED = "poll:"  # how the event ids of what the poller asked for begin
 TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context 3.2
 
 
@@ -39,6 +40,11 @@ def _random_bytes(count: int) -> bytes:
     return random.randbytes(count)  # noqa: S311
 
 
+def unknown_source(name: str) -> str:
+    """What a sender is told of a source that does not exist."""
+    return f"there is no source {name!r}"
+
+
 class Receiver:
     """Receives callbacks of all enabled sources; `random` gives random bytes for trace ids."""
 
@@ -58,7 +64,7 @@ class Receiver:
         """The source of this name; `NotFound` also for one that is disabled."""
         source = self._sources.get(name)
         if source is None:
-            raise NotFound(f"there is no source {name!r}")
+            raise NotFound(unknown_source(name))
         return source
 
     async def receive(self, callback: Callback) -> Receipt:
@@ -89,10 +95,18 @@ class Receiver:
         It was verified when it came. Raises `NotFound`, `Conflict` and `Unavailable`.
         """
         stored = await self._outbox.stored(callback)
-        source = self._sources.get(stored.callback.source)
+        name = stored.callback.source
+        if stored.event_id.startswith(POLLED):
+            again = f"`gateway reconcile {name} --emit` asks for its order anew"
+            raise Conflict(f"callback {callback} is the reply of a poll: {again}")
+        source = self._sources.get(name)
         if source is None:
-            name = stored.callback.source
             raise Conflict(f"the configuration has no enabled source {name!r} to read it with")
+        if source.provider.name != stored.provider:
+            raise Conflict(
+                f"callback {callback} came from a {stored.provider} source, and {name!r} is"
+                f" {source.provider.name} by now"
+            )
         intake = self._read(source, stored.callback, recorded=self._clock())
         if intake.malformed and dry_run and stored.verdict is Verdict.QUARANTINED:
             return Rehearsal(

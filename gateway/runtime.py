@@ -183,8 +183,8 @@ def _polled(name: str, source: SourceSettings) -> PolledSource:
     provider = provider_class(source.provider)(source.options)
     assert is_polled(provider)
     assert source.poll is not None
-    poll = (source.poll.base_url, bytes(source.poll.token))
-    meaning = (__version__, source.provider, source.options, source.shop, *poll)
+    account = (source.provider, source.poll.base_url, source.shop)
+    meaning = (__version__, source.options, bytes(source.poll.token), *account)
     return PolledSource(
         name=name,
         provider=provider,
@@ -192,10 +192,13 @@ def _polled(name: str, source: SourceSettings) -> PolledSource:
         include=source.include,
         interval=Millis(source.poll.interval),
         requests_per_minute=source.poll.requests_per_minute,
-        fingerprint=hashlib.blake2b(
-            msgspec.msgpack.encode(meaning, enc_hook=int), digest_size=16
-        ).digest(),
+        fingerprint=_digest(meaning),
+        account=_digest(account),
     )
+
+
+def _digest(values: object) -> bytes:
+    return hashlib.blake2b(msgspec.msgpack.encode(values, enc_hook=int), digest_size=16).digest()
 
 
 def _client(source: SourceSettings, transport: Transport, clock: Callable[[], Millis]) -> ApiClient:

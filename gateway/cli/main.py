@@ -28,13 +28,22 @@ app = typer.Typer(
     help="Receives what print providers and Stripe say about orders; delivers it as signed CloudEvents.",
 )
 
+DEFAULT_CONFIG = Path("gateway.toml")
+
+
+def _default_config(config: Path | None) -> Path | None:
+    """The file that was named, else the one that lies here."""
+    return config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
+
+
 Config = Annotated[
     Path | None,
     typer.Option(
         "--config",
         "-c",
         envvar="GATEWAY_CONFIG",
-        help="The configuration file (TOML).",
+        help="The configuration file (TOML); gateway.toml where it lies in this folder.",
+        callback=_default_config,
         readable=False,  # not checked by typer: what is wrong with it is for us to say
     ),
 ]
@@ -103,7 +112,7 @@ def demo(
         bool, typer.Option("--keep", help="Keep the folder with its database for a look.")
     ] = False,
 ) -> None:
-    """See it work: real callbacks to a gateway of its own, delivered to two receivers."""
+    """See it work: a gateway of its own is called, asks a provider, and delivers to two receivers."""
     from gateway.cli.demo import demo as play
 
     raise typer.Exit(play(keep=keep))
@@ -116,7 +125,8 @@ def check(config: Config = None) -> None:
     for key, value in describe(settings):
         typer.echo(f"{key} = {value}")
     counted = f"sources: {len(settings.sources)}, subscriptions: {len(settings.subscriptions)}"
-    typer.echo(f"The configuration is good; {counted}.", err=True)
+    file = f"{config} is good" if config is not None else "Without a configuration all is default"
+    typer.echo(f"{file}; {counted}.", err=True)
 
 
 @app.command()

@@ -12,7 +12,15 @@ from gateway.config.settings import PollSettings, Settings, SourceSettings
 from gateway.egress.client import BODY_CAP, ApiClient
 from gateway.egress.rules import Rules, parse_target
 from gateway.egress.transport import Transport
-from gateway.errors import AskFailed, ConfigError, Conflict, Malformed, NotFound, StartupError
+from gateway.errors import (
+    AskFailed,
+    ConfigError,
+    Conflict,
+    Malformed,
+    NotFound,
+    StartupError,
+    Unreached,
+)
 from gateway.models import Query, Reply
 from gateway.providers.base import Polled, Provider, is_polled
 from gateway.providers.registry import provider_class
@@ -20,6 +28,10 @@ from gateway.runtime import wall_clock
 
 PROVIDER = "printstudio"
 SECRET_BYTES = 32
+
+
+class _Refused(Exception):
+    """The shop said no: nothing was registered."""
 
 
 class Registering(Polled, Protocol):
@@ -39,8 +51,8 @@ def register(
 ) -> str:
     """Register `url` at the shop; what was done, and what is left to do, as lines.
 
-    The secret is in a file of mode 0600 before the shop hears of it, and nowhere else. Without
-    success the file is taken away again: `AskFailed`.
+    The secret is in a file of mode 0600 before the shop hears of it, and nowhere else. When the
+    shop says no the file is taken away again: `AskFailed`.
     """
     source, poll, provider = _shop(settings, name)
     url = _address(settings, name, url)
@@ -50,12 +62,17 @@ def register(
     _keep(path, secret)
     try:
         query = provider.registration(url=url, secret=secret)
-        endpoint = provider.read_registration(asyncio.run(_ask(settings, poll, provider, query)))
-    except BaseException as error:
+        reply = asyncio.run(_ask(settings, poll, provider, query))
+        endpoint = _read(provider, reply)
+    except (_Refused, Unreached) as error:
         path.unlink(missing_ok=True)
-        if isinstance(error, AskFailed | Malformed):
-            raise AskFailed(f"source {name} was not registered: {error}") from None
-        raise
+        raise AskFailed(f"source {name} was not registered: {error}") from None
+    except (AskFailed, Malformed) as error:
+        # It may have been: then the secret in the file is the one that the shop signs with.
+        raise AskFailed(
+            f"nobody knows whether source {name} was registered: {error}. Look at the shop's list of"
+            f" endpoints: if {url} is there, its secret is in {path}; if not, remove that file"
+        ) from None
     named = f" as {endpoint}" if endpoint else ""
     inside = path.parent.resolve() == folder.resolve()
     entry = json.dumps(f"${{file:{path.name if inside else path.resolve()}}}", ensure_ascii=False)
@@ -69,9 +86,22 @@ def register(
     )
 
 
+def _read(provider: Registering, reply: Reply) -> str:
+    """The endpoint's id; `_Refused` for a clear no, `AskFailed` for what may have been a yes."""
+    try:
+        return provider.read_registration(reply)
+    except (AskFailed, Malformed) as error:
+        if 300 <= reply.status < 500:
+            raise _Refused(str(error)) from None
+        raise
+
+
 def _left_to_do(source: SourceSettings, name: str, entry: str) -> str:
     if source.secrets:
-        return f"Add {entry} to the secrets of [sources.{name}], and restart the gateway."
+        return (
+            "An endpoint that was registered before still stands at the shop: delete it there.\n"
+            f"Add {entry} to the secrets of [sources.{name}], and restart the gateway."
+        )
     return f"Put this line below [sources.{name}], and restart the gateway:\nsecrets = [{entry}]"
 
 
@@ -104,6 +134,8 @@ def _address(settings: Settings, name: str, url: str | None) -> str:
         parse_target(url)
     except ValueError as error:
         raise StartupError(f"--url: {str(error).removesuffix('.')}") from None
+    if not url.endswith(f"/hooks/{name}"):
+        raise StartupError(f"--url: expected a URL that ends in /hooks/{name}, got {url}")
     return url
 
 
@@ -113,8 +145,7 @@ def _keep(path: Path, secret: str) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise Conflict(
-            f"{path} is there already and is not overwritten:"
-            " move it away, or name another file with --secret-file"
+            f"{path} is there already and is not overwritten: name another file with --secret-file"
         ) from None
     except OSError as error:
         raise StartupError(f"{path} cannot be written: {error.strerror}") from None

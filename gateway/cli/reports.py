@@ -62,11 +62,11 @@ class Round:
         if news:
             draw(filled(_round_view(news)))
             say("")
-        say(clean(f"{self._sums(live=live)} {self._ending(live=live)}"))
+        say(clean(f"{self._sums(live=live)} {self._ending(live=live)}".strip()))
 
     def _sums(self, *, live: bool) -> str:
         if not self.found:
-            return "No order was due."
+            return "No order was asked for." if self.finished else ""
         words = [_word(found) for found in self.found.values()]
         same, failed = words.count(UNCHANGED), words.count("problem")
         events = sum(len(found["events"]) for found in self.found.values())

@@ -16,6 +16,7 @@ from gateway.config.reader import (
     read_keys,
     read_table,
     refuse_unknown,
+    suggestion,
 )
 from gateway.config.secrets import Vault, bytes_of
 from gateway.config.settings import (
@@ -34,13 +35,13 @@ from gateway.config.values import NAME, NAME_RULE
 from gateway.egress.rules import Rules, Target, parse_allow, parse_target
 from gateway.errors import ConfigError, ForbiddenAddress, NotFound, StartupError
 from gateway.providers.base import Options, Polled, Provider, calls, is_polled
-from gateway.providers.registry import provider_class
+from gateway.providers.registry import provider_class, provider_names
 from gateway.signing import parse_secret
 
 SECTIONS = tuple(field.name for field in msgspec.structs.fields(Settings))[:-1]
 SQLITE = "sqlite:///"
 THEIRS = 'what its provider signs with, as in secrets = ["${NAME}"]'
-THEIRS_TO_ASK = 'the key of its API, as in token = "${NAME}"'
+THEIRS_TO_ASK = 'write the bare key of its API, as in token = "${NAME}"'
 EXAMPLE_URL = "https://api.example.com/v2"
 PARTS = (
     "options",
@@ -202,7 +203,10 @@ class Loader:
         name = read(str, table["provider"], place.key("provider"))
         try:
             return self._providers(name)
-        except (NotFound, StartupError) as error:
+        except NotFound as error:
+            near = suggestion(name, provider_names())
+            raise _place_of("provider", table, place).error(_sentence(error) + near) from None
+        except StartupError as error:
             raise _place_of("provider", table, place).error(_sentence(error)) from None
 
     def _subscription(self, name: str, raw: object, rules: Rules) -> SubscriptionSettings:
@@ -231,9 +235,9 @@ def _sentence(error: Exception) -> str:
 
 
 def _header_value(text: str) -> bytes:
-    """A token as it stands in a header: printable ASCII (RFC 9110 5.5)."""
-    if not (text.isascii() and text.isprintable()) or text != text.strip():
-        raise ValueError("the token has characters that no HTTP header can carry")
+    """A token as it stands in a header: printable ASCII (RFC 9110 5.5), without a blank."""
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise ValueError("the token has a blank or a line break in it, or no ASCII")
     return text.encode()
 
 

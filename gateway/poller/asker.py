@@ -8,6 +8,7 @@ from gateway.errors import Throttled
 from gateway.models import Millis, Query, Reply
 from gateway.poller.limits import Budget, pause_of, until
 
+PATIENCE = 300_000  # ms that a reconciliation waits at most; rounds do not wait at all
 TRIES = 3  # of one request, when there is time to wait out a 429
 
 
@@ -21,6 +22,7 @@ class Asker:
     def __init__(self, client: ApiClient, budget: Budget, *, clock: Callable[[], Millis]) -> None:
         self._client, self._budget, self._clock = client, budget, clock
         self._patient = False
+        self.mask = client.mask
         self.paused_until = Millis(0)
         self.sent = 0
 
@@ -33,14 +35,14 @@ class Asker:
             pause = pause_of(reply.status, reply.headers, self._clock())
             if pause is not None:
                 self.paused_until = Millis(self._clock() + pause)
-            if pause is None or reply.status != 429 or not self._patient:
+            if pause is None or reply.status != 429 or not self._patient or pause > PATIENCE:
                 break
         return reply
 
     async def _pace(self) -> None:
         wait = self.paused_until - self._clock()
         if wait > 0:
-            if not self._patient:
+            if not self._patient or wait > PATIENCE:
                 raise Resting(f"it asked to be left alone until {until(self.paused_until)}")
             await self._budget.sleep(wait / 1000)
         await self._budget.take()

@@ -7,22 +7,16 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from gateway.errors import (
-    AskFailed,
-    Denied,
-    GatewayError,
-    Malformed,
-    Missing,
-    TokenRefused,
-)
+from gateway.errors import AskFailed, GatewayError, Malformed, Missing
 from gateway.models import Millis, Page, Query, Reply, Verdict, Watched
 from gateway.operations import Operations
 from gateway.orders.decide import Orders
 from gateway.poller.asker import Asker
 from gateway.poller.observation import Observation, PolledSource, asked_for, intake_of, observe
-from gateway.poller.schedule import LONGEST_NEGLECT, Uniform, backoff
+from gateway.poller.schedule import LONGEST_NEGLECT, MINUTE, Uniform, backoff
 from gateway.stores.base import Made, Outbox, Polls, Rehearsal, Watch
 
+NO_NUMBERS = frozenset({".", ".."})  # percent-encoding leaves them as they are
 GONE_AFTER = 3  # answers in a row that an order does not exist: the first may come too early
 
 T = TypeVar("T")
@@ -68,6 +62,7 @@ class Inquiry:
 
     def __init__(self, source: PolledSource, asker: Asker, parts: Parts) -> None:
         self.source, self.asker, self.parts = source, asker, parts
+        self.since = Millis(0)  # when the orders of this account were first asked for
 
     def new(self, number: str, *, baseline: bool = False) -> Watch:
         """An order that nothing is known of yet, due now."""
@@ -81,14 +76,14 @@ class Inquiry:
         try:
             reply = await self.asker.ask(query)
             page = self._judged(lambda: self.source.provider.read_page(reply, cursor))
-        except Denied as error:
-            raise RoundEnded(TokenRefused(f"the list of orders: {error}")) from error
         except (AskFailed, Malformed) as error:
             raise RoundEnded(as_failure(error)) from error
         return page, reply
 
     async def replies(self, watch: Watch) -> Sequence[Reply]:
         """Ask for one order, and for what belongs to it. Raises `AskFailed` and `Malformed`."""
+        if watch.number in NO_NUMBERS:
+            raise Malformed(f"{watch.number!r} would lead to another path: it is no order's number")
         first = await self.asker.ask(self.source.provider.order(watch.number))
         more = self.more(first)
         return [first, *[await self.asker.ask(query) for query in more]]
@@ -103,8 +98,22 @@ class Inquiry:
         reading = self._judged(lambda: self.source.provider.read(watched, replies))
         return observe(reading, replies, watch)
 
+    def _is_history(self, watch: Watch, observation: Observation) -> bool:
+        """Whether an order that a list shows for the first time was there before the gateway looked.
+
+        When it was made says so best; where the provider does not tell, or where two clocks might
+        disagree, it is history as long as the first listing is not complete.
+        """
+        if watch.wanted or watch.seen is not None:
+            return False
+        made = observation.created_at
+        if made is not None and abs(made - self.since) > MINUTE:
+            return made < self.since
+        return watch.baseline
+
     async def take(self, watch: Watch, replies: Sequence[Reply]) -> Found:
         """Read one order, and accept what is new of it."""
+        watch = await self._as_it_stands(watch)
         observation, now = self.read(watch, replies), self.parts.clock()
         status = observation.reading.event_type
         if observation.seen == watch.seen:
@@ -113,7 +122,9 @@ class Inquiry:
                 asked = asked_for(self.source, watch, observation, now, self.parts.uniform)
                 await self.parts.polls.put(asked)
             return Found(number=watch.number, status=status)
-        rehearsal = await self.accept(watch, observation, baseline=watch.baseline)
+        rehearsal = await self.accept(
+            watch, observation, baseline=self._is_history(watch, observation)
+        )
         return Found(
             number=watch.number,
             status=status,
@@ -121,6 +132,11 @@ class Inquiry:
             reason=rehearsal.reason,
             events=rehearsal.made,
         )
+
+    async def _as_it_stands(self, watch: Watch) -> Watch:
+        """The order as a person may have named it while it was asked for."""
+        found = await self.parts.polls.find(self.source.name, [watch.number])
+        return found.get(watch.number, watch)
 
     async def accept(
         self, watch: Watch, observation: Observation, *, baseline: bool, keep: bool = True
@@ -167,6 +183,7 @@ class Inquiry:
                 failures=failures,
                 problem=problem,
                 next_at=None if gone else Millis(now + wait),
+                changed_at=now if gone else watch.changed_at,
             )
         )
         if gone:
@@ -177,7 +194,8 @@ class Inquiry:
         """What the provider makes of a reply; whatever else goes wrong in it is a bug of its own."""
         try:
             return read()
-        except (AskFailed, Malformed):
+        except (AskFailed, Malformed) as error:
+            error.args = (self.asker.mask(str(error)),)  # it may quote from the reply
             raise
         except Exception as error:
             name = self.source.provider.name

@@ -28,6 +28,7 @@ class PolledSource(msgspec.Struct, frozen=True, kw_only=True):
     interval: Millis
     requests_per_minute: int
     fingerprint: bytes
+    account: bytes  # hashes whose orders these are
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +39,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     seen: bytes
     body: bytes
     at: Millis
+    said_at: Millis
+    created_at: Millis | None
 
     @property
     def final(self) -> bool:
@@ -55,14 +58,25 @@ def observe(reading: Reading, replies: Sequence[Reply], watch: Watch) -> Observa
     seen = fingerprint(reading.facts)
     changed = watch.seen is not None and seen != watch.seen
     stale = changed and watch.said_at is not None and reading.at <= watch.said_at
+    # Later than what was said last, even when our own clock was set back meanwhile.
+    moment = Millis(max(at, (watch.said_at or 0) + 1)) if stale else at
     return Observation(
         reading=reading,
         facts=sorted(
-            (_dated(fact, at, stale=stale) for fact in _with_status(reading.facts)), key=_place
+            (_dated(fact, moment, stale=stale) for fact in _with_status(reading.facts)), key=_place
         ),
         seen=seen,
         body=replies[0].body if len(replies) == 1 else _array([reply.body for reply in replies]),
         at=at,
+        said_at=moment if stale else reading.at,
+        created_at=_created_at(reading.facts, at),
+    )
+
+
+def _created_at(facts: Sequence[Fact], asked: Millis) -> Millis | None:
+    """When the provider says that the order was made; None where the fact has but our own time."""
+    return next(
+        (fact.at for fact in facts if fact.track is Track.CREATED and fact.at != asked), None
     )
 
 
@@ -120,14 +134,14 @@ def asked_for(
     changed_at = watch.changed_at
     if observation.seen != watch.seen:
         first = watch.seen is None and not watch.wanted
-        changed_at = min(observation.reading.at, now) if first else observation.at
+        changed_at = min(_age_from(observation), now) if first else observation.at
     return msgspec.structs.replace(
         watch,
         baseline=False,
         failures=0,
         problem=None,
         seen=observation.seen,
-        said_at=observation.reading.at,
+        said_at=observation.said_at,
         changed_at=changed_at,
         next_at=next_ask(
             now=now,
@@ -135,8 +149,16 @@ def asked_for(
             final=observation.final,
             interval=source.interval,
             uniform=uniform,
+            listed=watch.entry is not None,
         ),
     )
+
+
+def _age_from(observation: Observation) -> Millis:
+    """Since when an order that is seen for the first time is as it is, as far as its provider says."""
+    if observation.reading.at == observation.at and observation.created_at is not None:
+        return observation.created_at
+    return observation.reading.at
 
 
 def intake_of(

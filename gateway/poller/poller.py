@@ -15,12 +15,13 @@ from gateway.models import Millis
 from gateway.operations import Operations
 from gateway.orders.decide import Orders
 from gateway.poller.asker import Asker
-from gateway.poller.inquiry import Found, Inquiry, RoundEnded
+from gateway.poller.inquiry import NO_NUMBERS, Found, Inquiry, RoundEnded
 from gateway.poller.limits import Budget
 from gateway.poller.observation import PolledSource
 from gateway.poller.reconcile import Reconciliation
 from gateway.poller.schedule import Uniform
 from gateway.poller.source import SourcePoller
+from gateway.providers.base import calls
 from gateway.stores.base import Outbox, Poll, Polls, Watch
 
 Line = Mapping[str, object]  # of a report that is told as it is made
@@ -85,7 +86,10 @@ class Poller:
         found = self._sources.get(name)
         if found is None:
             known = ", ".join(self._sources) or "none"
-            raise NotFound(f"there is no polled source {name!r}; polled sources are {known}")
+            raise NotFound(
+                f"there is no polled source {name!r} (one has a base_url and a token);"
+                f" polled sources are {known}"
+            )
         return found
 
     def start(self) -> Sequence["asyncio.Task[None]"]:
@@ -136,6 +140,10 @@ class Poller:
         for text, what in ((number, "id"), (order, "order")):
             if text is not None and not (0 < len(text) <= LONGEST_NAME and text.isprintable()):
                 raise BadRequest(f"{what} must have 1 to {LONGEST_NAME} printable characters")
+        if number in NO_NUMBERS:
+            raise BadRequest(f"{number!r} is no order's number")
+        if order is not None and calls(source.source.provider):
+            raise BadRequest(f"source {name} names its orders itself: leave the order out")
         now = self.clock()
         new = await self.polls.want(
             Watch(source=name, number=number, order=order, wanted=True, changed_at=now, next_at=now)

@@ -10,6 +10,7 @@ DAY = 24 * HOUR
 
 AGES = ((DAY, 1), (7 * DAY, 5), (30 * DAY, 30))
 """Up to this age, the time since its last change, an order is asked for every so many intervals."""
+LISTED = 5  # intervals at least, for what a list shows as well: it tells of changes
 OLDEST = 120  # intervals, for what is older still
 
 FINAL_AFTER = 14 * DAY  # tracking is told late: so long a shipped or cancelled order is looked at
@@ -26,13 +27,20 @@ def jittered(delay: float, uniform: Uniform) -> Millis:
 
 
 def next_ask(
-    *, now: Millis, changed_at: Millis, final: bool, interval: Millis, uniform: Uniform
+    *,
+    now: Millis,
+    changed_at: Millis,
+    final: bool,
+    interval: Millis,
+    uniform: Uniform,
+    listed: bool = False,
 ) -> Millis | None:
     """When an order is asked for again; None for one that is final."""
     age = now - changed_at
     if final and age >= FINAL_AFTER:
         return None
     factor = next((factor for limit, factor in AGES if age < limit), OLDEST)
+    factor = max(factor, LISTED) if listed else factor
     return Millis(now + jittered(interval * factor, uniform))
 
 

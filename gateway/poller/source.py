@@ -14,12 +14,14 @@ from gateway.orders.state import load
 from gateway.poller.asker import Resting
 from gateway.poller.inquiry import Found, Inquiry, RoundEnded, as_failure
 from gateway.poller.limits import until
-from gateway.poller.schedule import HOUR, JITTER, LONGEST_BACKOFF, MINUTE, backoff, jittered
+from gateway.poller.schedule import DAY, HOUR, JITTER, LONGEST_BACKOFF, MINUTE, backoff, jittered
+from gateway.providers.base import calls
 from gateway.stores.base import Poll, Watch
 
 FAILING = 4  # failed rounds in a row after which it is said
 HOPELESS = 3  # unreadable orders in a row that end a round: then it is the API, not an order
 PART = 500  # entries of a page that are looked up at a time: it may have as many as it likes
+STALE_PAGES = 3  # pages in a row without a new order that end a first listing
 ADOPTED = 500  # callbacks that are looked through at a time
 
 logger = logging.getLogger("gateway.poller")
@@ -33,8 +35,15 @@ class SourcePoller:
         self.source, self.asker, self.parts = inquiry.source, inquiry.asker, inquiry.parts
         self.lock = asyncio.Lock()
         self.wake = asyncio.Event()
-        self._poll = Poll(source=self.source.name, fingerprint=self.source.fingerprint)
+        self._poll = Poll(
+            source=self.source.name,
+            fingerprint=self.source.fingerprint,
+            account=self.source.account,
+            since=Millis(0),
+        )
         self._adopted = False
+        self._hurried = False  # someone asks for a round while one is under way
+        self._stale_pages = 0  # of the first listing, in a row, that brought nothing new
         self._good = 0  # answers of this round
 
     # One round.
@@ -54,20 +63,19 @@ class SourcePoller:
             problems: list[str] = []
             listing: AskFailed | None = None
             try:
-                if not self._adopted:
+                if calls(self.source.provider) and not self._adopted:
                     await self._adopt()
                 listing = await self._try_list(tell)
                 await self._ask_due(Millis(LATEST) if all_of_them else None, tell, problems)
             except RoundEnded as ended:
                 if not isinstance(ended.cause, Resting):
-                    await self._failed(ended.cause)
-                    return self._poll
-            if listing is not None and not self._good:
-                await self._failed(listing)
-                return self._poll
+                    listing, self._good = ended.cause, 0
             for problem in problems:
                 logger.warning("source %s: %s", self.source.name, problem)
-            await self._ended(started, listing)
+            if listing is not None and not self._good:
+                await self._failed(listing)
+            else:
+                await self._ended(started, listing)
             return self._poll
 
     async def _try_list(self, tell: Callable[[Found], None]) -> AskFailed | None:
@@ -81,25 +89,46 @@ class SourcePoller:
         return None
 
     async def _ended(self, started: Millis, listing: AskFailed | None) -> None:
-        """Write that the round went through; only an answer shows that the API is well."""
-        now, pace = self.parts.clock(), jittered(self.source.interval, self.parts.uniform)
+        """Write that the round went through; only an answer shows that the API is well.
+
+        A list that fails while the orders answer counts as a failure, but slows nothing down.
+        """
+        now, known = self.parts.clock(), self._poll
+        pace = 0 if self._hurried else jittered(self.source.interval, self.parts.uniform)
+        self._hurried = False
         changes: dict[str, Any] = {"next_at": max(self.asker.paused_until, Millis(started + pace))}
+        events: list[Event] = []
         if self.asker.sent:
             changes["asked_at"] = now
         if self._good:
-            problem = f"the list of orders: {listing}" if listing is not None else None
-            if problem is not None and problem != self._poll.problem:
+            changes |= {"refused": None, "failures": 0, "problem": None, "answered_at": now}
+        if self._good and listing is not None:
+            problem = f"the list of orders: {listing}"
+            changes |= {"failures": known.failures + 1, "problem": problem}
+            if problem != known.problem:
                 logger.warning("source %s: %s", self.source.name, problem)
-            changes |= {"refused": None, "failures": 0, "problem": problem, "answered_at": now}
-        await self._save(**changes)
+            if known.failures + 1 == FAILING:
+                events.append(self.parts.operations.source_failing(self.source.name, problem))
+        await self._save(events, **changes)
+        long = self.asker.paused_until - now
+        if long > max(HOUR, 2 * self.source.interval):
+            rest = until(self.asker.paused_until)
+            logger.warning("source %s: its API wants no more requests until %s", known.source, rest)
 
     async def state(self) -> Poll:
         """Where the poller was; another configuration lifts a refusal and reads all orders anew."""
-        source = self.source
+        source, now = self.source, self.parts.clock()
         poll = await self.parts.polls.state(source.name)
-        if poll is None:
-            return Poll(source=source.name, fingerprint=source.fingerprint)
-        now = self.parts.clock()
+        if poll is None or poll.account != source.account:
+            # Another account's orders are other orders: its history is no news.
+            poll = Poll(
+                source=source.name,
+                fingerprint=source.fingerprint,
+                account=source.account,
+                since=now,
+                adopted=poll.adopted if poll is not None else 0,
+            )
+            await self.parts.polls.save(poll)
         set_back = poll.asked_at is not None and poll.asked_at > now + HOUR
         if poll.fingerprint != source.fingerprint or set_back:
             # After a clock that was set back, all that was planned would wait until it is there again.
@@ -108,18 +137,22 @@ class SourcePoller:
             poll = Poll(
                 source=source.name,
                 fingerprint=source.fingerprint,
+                account=source.account,
+                since=min(poll.since, now),
                 listed=poll.listed,
                 adopted=poll.adopted,
                 refused=poll.refused if poll.fingerprint == source.fingerprint else None,
             )
             await self.parts.polls.save(poll)
+        self.inquiry.since = poll.since
         self.asker.paused_until = max(self.asker.paused_until, poll.paused_until)
         return poll
 
     async def hurry(self) -> None:
         """Begin the next round now, unless one is under way, or the API is to be left alone."""
         poll = await self.state()
-        if self.lock.locked() or poll.failures or poll.refused:
+        self._hurried = self.lock.locked()
+        if self._hurried or poll.failures or poll.refused:
             return
         now = Millis(max(self.parts.clock(), self.asker.paused_until))
         await self.parts.polls.save(msgspec.structs.replace(poll, next_at=now))
@@ -199,16 +232,19 @@ class SourcePoller:
                     await self._save(cursor=None)
                 raise
             self._good += 1
+            self._stale_pages += int(not self._poll.listed)
             for start in range(0, len(page.orders), PART):
                 await self._take_part(page.orders[start : start + PART], reply, tell)
             numbers = {entry.number for entry in page.orders}
             # A list that repeats itself has no next page, whatever it says.
             repeats = page.cursor == cursor or (bool(numbers) and numbers <= seen)
+            repeats = repeats or self._stale_pages >= STALE_PAGES
             last = page.cursor is None or repeats
             seen |= numbers
             following = None if last else page.cursor
             await self._save(cursor=following, listed=self._poll.listed or last)
             if last:
+                self._stale_pages = 0
                 return
 
     async def _take_part(
@@ -222,17 +258,44 @@ class SourcePoller:
             for number in dict.fromkeys(numbers)
             if number not in known
         ]
-        await self.parts.polls.watch(new)
+        if await self.parts.polls.watch(new):
+            self._stale_pages = 0
         known |= {watch.number: watch for watch in new}
         for entry in listed:
+            watch = known[entry.number]
+            if watch.next_at is None and watch.problem is not None:
+                await self._revive(watch)
             if entry.body is None:
                 continue
-            found = msgspec.structs.replace(reply, status=200, body=entry.body)
             try:
-                if not self.inquiry.more(found):
-                    tell(await self.inquiry.take(known[entry.number], [found]))
+                said = msgspec.structs.replace(reply, status=200, body=entry.body)
+                await self._take_entry(watch, said, tell)
             except (AskFailed, Malformed) as error:
                 tell(Found(number=entry.number, problem=str(error)))  # it is asked for by itself
+
+    async def _revive(self, watch: Watch) -> None:
+        """An order that was given up, and that the list has all the same, is asked for once a day."""
+        now = self.parts.clock()
+        if now - watch.changed_at >= DAY:
+            again = msgspec.structs.replace(watch, next_at=now, failures=0, changed_at=now)
+            await self.parts.polls.put(again)
+
+    async def _take_entry(self, watch: Watch, said: Reply, tell: Callable[[Found], None]) -> None:
+        """An entry that says all shows that an order has changed; the order itself may say more.
+
+        What is history is taken from the list at once: nothing of it is told.
+        """
+        seen = self.inquiry.read(watch, [said]).seen
+        if seen == watch.entry:
+            return
+        first = watch.entry is None and watch.seen is None
+        listed = msgspec.structs.replace(watch, entry=seen)
+        if first and watch.baseline and not self.inquiry.more(said):
+            await self.parts.polls.put(listed)
+            tell(await self.inquiry.take(listed, [said]))
+        else:
+            now = self.parts.clock()
+            await self.parts.polls.put(msgspec.structs.replace(listed, next_at=now))
 
     async def _ask_due(
         self, end: Millis | None, tell: Callable[[Found], None], problems: list[str]
@@ -245,24 +308,33 @@ class SourcePoller:
             end = Millis(self.parts.clock() + self.source.interval // 2)
         room = max(1, self._round_size() - self.asker.sent)
         failed: list[tuple[Watch, AskFailed | Malformed]] = []
+        stopped: RoundEnded | None = None
         in_a_row = 0
         for watch in await self.parts.polls.due(self.source.name, end, room):
             try:
                 tell(await self.inquiry.take(watch, await self.inquiry.replies(watch)))
             except (TokenRefused, Throttled) as error:
-                raise RoundEnded(error) from error
+                stopped = RoundEnded(error)
+                break
             except (AskFailed, Malformed) as error:
                 tell(Found(number=watch.number, problem=str(error)))
+                failed.append((watch, error))
                 # That an order is missing, or another's, is an answer like any other.
-                if not isinstance(error, Missing | Denied):
-                    failed.append((watch, error))
-                    in_a_row += 1
-                    if in_a_row == HOPELESS:
-                        break
+                if isinstance(error, Missing | Denied):
+                    in_a_row = 0
                     continue
-                problems += await self.inquiry.neglect(watch, error)
+                in_a_row += 1
+                if in_a_row == HOPELESS:
+                    break
+                continue
             self._good, in_a_row = self._good + 1, 0
-        await self._judge(failed, problems, hopeless=in_a_row == HOPELESS)
+        try:
+            await self._judge(failed, problems, hopeless=in_a_row == HOPELESS)
+        except RoundEnded:
+            if stopped is None:
+                raise
+        if stopped is not None:
+            raise stopped
 
     async def _judge(
         self,
@@ -276,16 +348,33 @@ class SourcePoller:
         When it was the API's, no order is neglected for it: a day without the API would cost
         each of them another day. They only go behind those that are asked once an interval.
         """
-        new = [error for watch, error in failed if not watch.failures]
-        down = not self._good and (hopeless or any(isinstance(error, AskFailed) for error in new))
+        down = self._is_down([error for watch, error in failed if not watch.failures], hopeless)
         behind = Millis(self.parts.clock() + int(self.source.interval * (1 + JITTER)))
         for watch, error in failed:
-            if down:
+            if down is not None:
                 await self.parts.polls.put(msgspec.structs.replace(watch, next_at=behind))
             else:
                 problems += await self.inquiry.neglect(watch, error)
-        if down or hopeless:
-            raise RoundEnded(as_failure(failed[-1][1]))
+        if any(isinstance(error, Missing | Denied) for _, error in failed):
+            self._good += 1
+        if down is not None or hopeless:
+            raise RoundEnded(down or as_failure(failed[-1][1]))
+
+    def _is_down(
+        self,
+        errors: Sequence[AskFailed | Malformed],
+        hopeless: bool,  # noqa: FBT001
+    ) -> AskFailed | None:
+        """What is wrong with the API rather than with orders that failed for the first time."""
+        if self._good or not errors:
+            return None
+        missing = [error for error in errors if isinstance(error, Missing)]
+        if len(missing) == len(errors) and self._poll.answered_at is None:
+            return AskFailed(f"it knows no order that it was asked for ({missing[0]})")
+        down = [error for error in errors if not isinstance(error, Missing | Denied)]
+        if down and (hopeless or any(isinstance(error, AskFailed) for error in down)):
+            return as_failure(down[-1])
+        return None
 
     def _round_size(self) -> int:
         """How many requests the budget allows between two rounds."""

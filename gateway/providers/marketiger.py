@@ -76,7 +76,7 @@ ERRORS: Final[Mapping[str, tuple[type[AskFailed], str]]] = {
     ),
     "NO_PERMISSION": (Denied, "only its owner can read an order: use the token of who ordered it"),
     "INCORRECT_PARAMETERS": (
-        AskFailed,
+        Missing,
         "check that the number is the orderId (a GUID) that CreateOrder returned",
     ),
     "OPERATION_FAILED": (
@@ -109,6 +109,8 @@ class MarketigerOptions(base.Options, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.currency is not None and currency_code(self.currency) is None:
             raise ConfigError("currency", "must be three letters, such as EUR")
+        if self.price_unit == "minor" and self.currency is None:
+            raise ConfigError("price_unit", '"minor" needs currency too: its decimals hang on it')
         for code, state in self.line_status.items():
             if _CODE.fullmatch(code) is None:
                 raise ConfigError("line_status", f'"{code}" is no code, such as "20"')
@@ -179,7 +181,7 @@ class Marketiger:
         reply = replies[0]
         order = decoded(_ENVELOPE, _body(reply)).data.order
         number = required_id(order.id, "$.data.order.id")
-        if number != watched.number:
+        if number.casefold() != watched.number.casefold():  # GUIDs are written in either case
             raise Malformed(f"is not {watched.number}, that was asked for", path="$.data.order.id")
         return Reading(
             event_id=number,

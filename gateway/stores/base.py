@@ -34,7 +34,8 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
 
     `wanted`: a person asked for it. `baseline`: what its first reply says is recorded silently.
     `seen` hashes the facts of the last reply, whose time was `said_at`; they changed at
-    `changed_at`. Without `next_at` it is asked no more, and `problem` says why.
+    `changed_at`. `entry` hashes those of its entry in a list. Without `next_at` it is asked no
+    more: it is final, or `problem` says why.
     """
 
     source: str
@@ -43,6 +44,7 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     wanted: bool = False
     baseline: bool = False
     seen: bytes | None = None
+    entry: bytes | None = None
     said_at: Millis | None = None
     changed_at: Millis
     next_at: Millis | None
@@ -53,13 +55,16 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
 class Poll(msgspec.Struct, frozen=True, kw_only=True):
     """Where the poller of a source is; `refused` says why it asks no more.
 
-    `fingerprint` hashes the configuration, `cursor` is where the listing goes on, `listed` whether
+    `fingerprint` hashes the configuration, `account` whose orders they are, and `since` is when they
+    were first asked for. `cursor` is where the listing goes on, `listed` whether
     it was complete once, `adopted` the last callback whose order was taken into the watch. Until
     `paused_until` the API wants to be left alone.
     """
 
     source: str
     fingerprint: bytes
+    account: bytes
+    since: Millis
     cursor: str | None = None
     listed: bool = False
     adopted: int = 0
@@ -115,6 +120,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     """A callback as it was received, and what became of it."""
 
     callback: Callback
+    provider: str
     event_id: str
     verdict: Verdict
 
@@ -209,7 +215,7 @@ class Polls(Protocol):
         ...
 
     async def due(self, source: str, now: Millis, limit: int) -> Sequence[Watch]:
-        """The orders to ask for now, the most overdue first."""
+        """The orders to ask for now: the most overdue first, but those of a baseline last."""
         ...
 
     async def all(self, source: str, *, after: str | None, limit: int) -> Sequence[Watch]:

@@ -21,6 +21,7 @@ from gateway.errors import (
     UnsupportedMedia,
 )
 from gateway.models import Callback, Millis, Receipt, Verdict
+from gateway.receiver import unknown_source
 from gateway.telemetry.logs import Throttle
 from gateway.web.problems import PUBLIC, error_problem, problem
 
@@ -94,7 +95,9 @@ class Hooks:
         except Rejected as error:
             self._log_rejection(source, error)
             status = self._receiver.source(source).rejection_status
-            await problem(status, PUBLIC[Rejected])(scope, receive, send)
+            # With 404 a stranger shall not even learn that the source is there.
+            detail = PUBLIC[Rejected] if status != 404 else unknown_source(source)
+            await problem(status, detail)(scope, receive, send)
             return
         except GatewayError as error:
             await error_problem(error)(scope, receive, send)

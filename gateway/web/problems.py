@@ -31,7 +31,7 @@ STATUSES: Mapping[type[GatewayError], int] = {
 
 UNANSWERED = (
     *("ConfigError", "StartupError", "Malformed", "ForbiddenAddress", "UnfitEvent"),
-    *("AskFailed", "TokenRefused", "Denied", "Missing", "Throttled"),
+    *("AskFailed", "Unreached", "TokenRefused", "Denied", "Missing", "Throttled"),
 )
 """Errors that end elsewhere: at the start, in quarantine, in an outcome, in a poll; a test holds this."""
 

@@ -267,7 +267,7 @@ def test_check_shows_a_good_configuration_without_its_secrets(tmp_path: Path) ->
     environ = environment(tmp_path, SHOP_SECRET="hunter22", GATEWAY_CONFIG="gateway.toml")
     done = run(["check"], tmp_path, environ)
     counted = "sources: 1, subscriptions: 0"
-    assert (done.returncode, done.stderr) == (0, f"The configuration is good; {counted}.\n")
+    assert (done.returncode, done.stderr) == (0, f"gateway.toml is good; {counted}.\n")
     assert f"server.port = {environ['GATEWAY_SERVER__PORT']}\n" in done.stdout
     assert 'sources.shop.provider = "printstudio"\n' in done.stdout
     assert "hunter22" not in done.stdout

@@ -223,7 +223,11 @@ def test_a_source_that_is_not_asked_is_one_sentence(
     live: Bench, arguments: tuple[str, ...]
 ) -> None:
     sentence = live.run(*arguments).sentence(1)
-    assert re.fullmatch(r"there is no polled source '\w+'; polled sources are mt, ps", sentence)
+    assert re.fullmatch(
+        r"there is no polled source '\w+' \(one has a base_url and a token\);"
+        " polled sources are mt, ps",
+        sentence,
+    )
 
 
 def test_a_name_that_is_none_reaches_no_other_route(live: Bench) -> None:

@@ -244,7 +244,6 @@ def test_line_codes_say_nothing_by_default() -> None:
     [
         (None, None, "1050", None),
         (None, "EUR", "1050", None),
-        ("minor", None, "1050", None),
         ("minor", "eur", "1050", Money(value="10.50", minor=1050, currency="EUR")),
         ("minor", "EUR", "0", Money(value="0.00", minor=0, currency="EUR")),
         ("minor", "JPY", "500", Money(value="500", minor=500, currency="JPY")),
@@ -299,6 +298,7 @@ def test_a_price_of_several_pieces_is_not_told(quantity: object) -> None:
     ("keys", "key"),
     [
         ({"currency": "EURO"}, "currency"),
+        ({"price_unit": "minor"}, "price_unit"),
         ({"line_status": {"20": "shipped"}}, "line_status"),
         ({"line_status": {"Printing": "printing"}}, "line_status"),
         ({"line_status": {"020": "printing"}}, "line_status"),

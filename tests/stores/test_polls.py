@@ -169,12 +169,14 @@ def test_put_writes_how_it_went_and_nothing_that_a_person_said(run: Run) -> None
 
 def test_refresh_reads_anew_what_is_still_asked_for(run: Run) -> None:
     async def story(store: Store) -> None:
-        busy, retired = watch("n1", **FULL), watch("n2", **(FULL | {"next_at": None}))
+        busy, lost = watch("n1", **FULL), watch("n2", **(FULL | {"next_at": None}))
+        final = watch("n3", **(FULL | {"next_at": None, "problem": None}))
         other = watch("n1", source="other", **FULL)
-        await store.polls.watch([busy, retired, other])
+        await store.polls.watch([busy, lost, final, other])
         await store.polls.refresh("mt", NOW)
-        expected = changed(busy, seen=None, failures=0, next_at=NOW)
-        assert await found(store, "n1", "n2") == [expected, retired]
+        anew = {"seen": None, "entry": None, "failures": 0, "problem": None, "next_at": NOW}
+        expected = [changed(busy, **anew), changed(lost, **anew), final]
+        assert await found(store, "n1", "n2", "n3") == expected
         assert await found(store, "n1", source="other") == [other]
 
     run(story)
@@ -186,12 +188,14 @@ def test_refresh_reads_anew_what_is_still_asked_for(run: Run) -> None:
 def test_the_state_is_found_again(run: Run) -> None:
     async def story(store: Store) -> None:
         assert await store.polls.state("mt") is None
-        first = Poll(source="mt", fingerprint=b"\x00\xff")
+        first = Poll(source="mt", fingerprint=b"\x00\xff", account=b"\x01", since=Millis(5))
         await store.polls.save(first)
         assert await store.polls.state("mt") == first
         full = Poll(
             source="mt",
             fingerprint=b"",
+            account=b"",
+            since=Millis(0),
             cursor="https://x.example/?page=2",
             listed=True,
             adopted=9,
@@ -225,7 +229,7 @@ def event() -> Event:
 
 def test_an_event_is_published_with_the_state_or_not_at_all(run: Run) -> None:
     async def story(store: Store) -> None:
-        poll = Poll(source="mt", fingerprint=b"f")
+        poll = Poll(source="mt", fingerprint=b"f", account=b"a", since=Millis(0))
         with pytest.raises(OverflowError):
             await store.polls.save(changed(poll, failures=1 << 70), [event()])
         broken = changed(event(), seq=1 << 70)

@@ -103,7 +103,7 @@ OTHER = fingerprint([CREATED])
         (None, None, BEFORE, BEFORE),  # the first reply of all
         (OTHER, EARLIER, BEFORE, BEFORE),  # its time moved on with the facts
         (OTHER, BEFORE, BEFORE, ASKED),  # it stood still while they changed
-        (OTHER, AFTER, BEFORE, ASKED),  # it went back
+        (OTHER, AFTER, BEFORE, Millis(AFTER + 1)),  # it went back, as our own clock may
         (fingerprint([CREATED, SHIPPED]), BEFORE, BEFORE, BEFORE),  # nothing changed
         (None, BEFORE, BEFORE, BEFORE),  # read anew: nobody knows whether they changed
         (OTHER, None, BEFORE, BEFORE),
@@ -169,6 +169,7 @@ def source(*include: str) -> PolledSource:
         interval=Millis(60_000),
         requests_per_minute=60,
         fingerprint=b"f",
+        account=b"a",
     )
 
 

@@ -416,16 +416,17 @@ def callback_number(callback: str) -> int:
 
 def _stored(batch: Batch, callback: str) -> Stored:
     row = batch.connection.execute(
-        "SELECT source, event_id, received_at, headers, body, verdict FROM callbacks WHERE id = ?",
+        "SELECT source, provider, event_id, received_at, headers, body, verdict FROM callbacks"
+        " WHERE id = ?",
         (callback_number(callback),),
     ).fetchone()
     if row is None:
         raise NotFound(f"there is no callback {callback}")
-    source, event_id, received_at, headers, body, verdict = row
+    source, provider, event_id, received_at, headers, body, verdict = row
     kept = Callback(
         source=source, headers=_headers.decode(headers), body=body, received_at=received_at
     )
-    return Stored(callback=kept, event_id=event_id, verdict=Verdict(verdict))
+    return Stored(callback=kept, provider=provider, event_id=event_id, verdict=Verdict(verdict))
 
 
 def _order_row(notes: Sequence[Note], orders: dict[str, int]) -> int | None:

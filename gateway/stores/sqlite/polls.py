@@ -55,7 +55,7 @@ class SqlitePolls:
             if insert_watch(batch, watch):
                 return True
             batch.connection.execute(
-                "UPDATE watched SET wanted = 1, baseline = 0, next_at = ?, seen = NULL, failures = 0,"
+                "UPDATE watched SET wanted = 1, baseline = 0, next_at = ?, seen = NULL, entry = NULL, failures = 0,"
                 " problem = NULL, order_id = coalesce(?, order_id) WHERE key = ?",
                 (watch.next_at, watch.order, key(watch.source, watch.number)),
             )
@@ -73,7 +73,7 @@ class SqlitePolls:
     async def due(self, source: str, now: Millis, limit: int) -> Sequence[Watch]:
         """See `gateway.stores.base.Polls`."""
         return await self._watches(
-            "source = ? AND next_at IS NOT NULL AND next_at <= ? ORDER BY next_at LIMIT ?",
+            "source = ? AND next_at IS NOT NULL AND next_at <= ? ORDER BY baseline, next_at LIMIT ?",
             *(source, now, limit),
         )
 
@@ -92,8 +92,8 @@ class SqlitePolls:
         """See `gateway.stores.base.Polls`."""
         await self._writer.submit(
             lambda batch: batch.connection.execute(
-                "UPDATE watched SET seen = NULL, failures = 0, next_at = ?"
-                " WHERE source = ? AND next_at IS NOT NULL",
+                "UPDATE watched SET seen = NULL, entry = NULL, failures = 0, problem = NULL, next_at = ?"
+                " WHERE source = ? AND (next_at IS NOT NULL OR problem IS NOT NULL)",
                 (now, source),
             ).close()
         )
@@ -104,7 +104,7 @@ class SqlitePolls:
         """See `gateway.stores.base.Polls`."""
         rows = await self._read(
             "SELECT c.id, o.state FROM callbacks c LEFT JOIN orders o ON o.id = c.order_row"
-            " AND c.source = ? WHERE c.id > ? ORDER BY c.id LIMIT ?",
+            " AND c.source = ? AND c.event_id NOT LIKE 'poll:%' WHERE c.id > ? ORDER BY c.id LIMIT ?",
             *(source, after, limit),
         )
         numbers = {number for _, state in rows if state is not None for number in numbers_of(state)}
@@ -145,11 +145,12 @@ def insert_watch(batch: Batch, watch: Watch) -> bool:
 def put_watch(batch: Batch, watch: Watch) -> None:
     """Write how asking for an order went; what a person said of it meanwhile stays."""
     batch.connection.execute(
-        "UPDATE watched SET baseline = ?, seen = ?, said_at = ?, changed_at = ?, next_at = ?,"
+        "UPDATE watched SET baseline = ?, seen = ?, entry = ?, said_at = ?, changed_at = ?, next_at = ?,"
         " failures = ?, problem = ? WHERE key = ?",
         (
             watch.baseline,
             watch.seen,
+            watch.entry,
             watch.said_at,
             watch.changed_at,
             watch.next_at,
