@@ -179,7 +179,9 @@ def test_the_order_id_is_the_shops_own_whatever_name_it_was_given() -> None:
 ODD = ["null", "true", "5", "-1.5", "1e400", '"\\u0000"', '""', "[]", "[5]", "{}", "9" * 90]
 
 
-@pytest.mark.parametrize("field", [*sorted(set(ORDER) - {"id", "status"}), "carrier", "customer", "x"])
+@pytest.mark.parametrize(
+    "field", [*sorted(set(ORDER) - {"id", "status"}), "carrier", "customer", "x"]
+)
 def test_what_does_not_decide_may_be_anything(field: str) -> None:
     for odd in ODD:
         body = as_bytes(ORDER | {field: "?"}).replace(b'"?"', odd.encode())

@@ -183,6 +183,8 @@ async def read_rejected(database: Path, source: str, limit: int) -> list[Rejecte
     path = rejected_path(database)
     if not path.exists():
         return []
+    if not path.is_file():
+        raise StartupError(f"{path} cannot be read: it is no file: move it away")
     try:
         async with aiosqlite.connect(path, isolation_level=None) as connection:
             await _execute(connection, "PRAGMA query_only = 1")
@@ -206,7 +208,8 @@ def rejected_path(database: Path) -> Path:
 
 
 async def _connect(path: Path) -> aiosqlite.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    path.chmod(0o600)  # one that was there may be open to others
     connection = await aiosqlite.connect(path, isolation_level=None)
     try:
         await _execute(connection, f"PRAGMA busy_timeout = {PATIENCE}")
