@@ -247,10 +247,13 @@ def test_broken_orders_do_not_starve_the_others(tmp_path: Path) -> None:
             for number in numbers:
                 control = f"{asked.world.control}/v1/sources/mt/watch"
                 await asked.world.client.post(control, json={"id": number})
-            api.bad = set(numbers[:2])
-            for number in numbers:
+            bad, good = set(numbers[:2]), numbers[2:]
+            api.bad, before = bad, len(api.requests)
+            await asked.world.until(
+                lambda: bad <= {request.params["orderId"] for request in api.requests[before:]}
+            )
+            for number in good:
                 api.move(number, 5)
-            good = numbers[2:]
             await asked.world.until(
                 lambda: all("order.paid" in asked.told(number) for number in good), 15
             )
