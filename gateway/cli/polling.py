@@ -49,7 +49,13 @@ def watch(settings: Settings, name: str, number: str, order: str | None, *, whol
         then = f"asked for from now on{named}"
     else:
         then = f"watched already: it is asked for at once{named}"
-    return clean(f"Order {number} of source {name} {known} {then}.")
+    refused = done.answer["refused"]
+    but = (
+        f" But the source asks no more until its configuration changes: {refused}."
+        if refused
+        else ""
+    )
+    return clean(f"Order {number} of source {name} {known} {then}.{but}")
 
 
 def poll(settings: Settings, name: str, *, whole: Whole, as_json: bool) -> int:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from gateway.cli.control import LATER, Answer, ask, owning
 from gateway.cli.look import body, draw, read, say
-from gateway.cli.tables import callback_view, clean
+from gateway.cli.tables import callback_view, clean, counted
 from gateway.config.settings import Settings
 from gateway.errors import Conflict, GatewayError, NotFound, Unavailable
 from gateway.models import Verdict
@@ -87,8 +87,8 @@ class Report:
     def sums(self, total: int, *, live: bool) -> str:
         """The last line."""
         left = total - self._made - self._nothing
-        of = f"Of {_counted(total, 'callback')}"
-        events = _counted(self._events, "event")
+        of = f"Of {counted(total, 'callback')}"
+        events = counted(self._events, "event")
         if self._dry_run:
             alone = " Each was tried alone, on what is known now." if total > 1 else ""
             return (
@@ -106,10 +106,6 @@ def _event(event: Mapping[str, Any]) -> str:
     order = f" of order {event['order']}" if event["order"] is not None else ""
     wanted = ", ".join(event["subscriptions"]) or "nobody"
     return f"+ {event['type']}{order} ({event['id']}) -> {wanted}"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _named(callback: str) -> str:
@@ -142,7 +138,7 @@ def _live(settings: Settings, names: Sequence[str], tell: Told, *, dry_run: bool
             tell(name, error)
             continue
         if answer is None and done:
-            raise Unavailable(f"the gateway stopped after {_counted(done, 'callback')}: try again")
+            raise Unavailable(f"the gateway stopped after {counted(done, 'callback')}: try again")
         if answer is None:
             return False
         tell(name, answer)

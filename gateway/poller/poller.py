@@ -148,8 +148,9 @@ class Poller:
         new = await self.polls.want(
             Watch(source=name, number=number, order=order, wanted=True, changed_at=now, next_at=now)
         )
-        await source.hurry()
-        return {"source": name, "id": number, "order": order, "new": new}
+        refused = await source.hurry()
+        answer = {"source": name, "id": number, "order": order}
+        return {**answer, "new": new, "refused": refused}
 
     async def once(self, name: str) -> AsyncIterator[Line]:
         """One round now, even after a refusal: a line `{"found": Found}` an order, then `{"end": Ended}`.

@@ -148,15 +148,19 @@ class SourcePoller:
         self.asker.paused_until = max(self.asker.paused_until, poll.paused_until)
         return poll
 
-    async def hurry(self) -> None:
-        """Begin the next round now, unless one is under way, or the API is to be left alone."""
+    async def hurry(self) -> str | None:
+        """Begin the next round now, unless the API is to be left alone, or right after this one.
+
+        Why the source asks no more at all, when it does not.
+        """
         poll = await self.state()
         self._hurried = self.lock.locked()
         if self._hurried or poll.failures or poll.refused:
-            return
+            return poll.refused
         now = Millis(max(self.parts.clock(), self.asker.paused_until))
         await self.parts.polls.save(msgspec.structs.replace(poll, next_at=now))
         self.wake.set()
+        return None
 
     async def _save(self, events: Sequence[Event] = (), **changes: Any) -> None:
         changes["paused_until"] = self.asker.paused_until

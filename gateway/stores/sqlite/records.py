@@ -76,7 +76,9 @@ class SqliteRecords:
                 "or name another file in store.url"
             )
         if not self._path.is_file():
-            raise StartupError(f"{self._path} cannot be read as a gateway's database: it is no file")
+            raise StartupError(
+                f"{self._path} cannot be read as a gateway's database: it is no file"
+            )
         self._connection = await aiosqlite.connect(self._path, isolation_level=None)
         try:
             await self._fetch("PRAGMA query_only = 1")

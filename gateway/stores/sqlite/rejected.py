@@ -208,8 +208,12 @@ def rejected_path(database: Path) -> Path:
 
 
 async def _connect(path: Path) -> aiosqlite.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-    path.chmod(0o600)  # one that was there may be open to others
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)  # one that was there may be open to others
+    finally:
+        os.close(descriptor)
     connection = await aiosqlite.connect(path, isolation_level=None)
     try:
         await _execute(connection, f"PRAGMA busy_timeout = {PATIENCE}")
