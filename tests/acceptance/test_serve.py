@@ -274,6 +274,15 @@ def test_check_shows_a_good_configuration_without_its_secrets(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["gateway.toml"]
 
 
+def test_the_configuration_of_the_folder_is_read_when_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "gateway.toml").write_text(GOOD)
+    done = run(["check"], tmp_path, environment(tmp_path, SHOP_SECRET="hunter22"))
+    assert done.stderr == "gateway.toml is good; sources: 1, subscriptions: 0.\n"
+    (tmp_path / "gateway.toml").unlink()
+    done = run(["check"], tmp_path, environment(tmp_path))
+    assert done.stderr.startswith("Without a configuration all is default; sources: 0")
+
+
 @pytest.mark.parametrize(
     ("text", "path"),
     [

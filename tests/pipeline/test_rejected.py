@@ -126,6 +126,21 @@ def test_the_status_is_the_sources(tmp_path: Path, source: str, status: int) -> 
     asyncio.run(story())
 
 
+def test_a_hidden_source_looks_like_none(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with (
+            consuming() as consumer,
+            running(tmp_path, consumer, configuration(consumer.port, sources=STATUSES)) as world,
+        ):
+            wrong = {"x-printstudio-signature": "sha256=" + "0" * 64}
+            hidden = await world.post("hidden", body(), wrong)
+            absent = await world.post("absent", body(), wrong)
+            assert hidden.status_code == absent.status_code == 404
+            assert hidden.text.replace("hidden", "absent") == absent.text
+
+    asyncio.run(story())
+
+
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Who put how many jobs into the queue of the writer."""
     calls: Counter[str] = Counter()

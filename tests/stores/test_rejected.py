@@ -203,6 +203,21 @@ def test_samples_survive_a_restart(tmp_path: Path) -> None:
         assert len(run(tmp_path, story)) == count
 
 
+def test_a_link_is_not_followed_and_others_are_shut_out(tmp_path: Path) -> None:
+    async def story(rejections: SqliteRejections, _: Clock) -> None:
+        rejections.keep("shop", "why", callback())
+        await written(rejections)
+
+    path, elsewhere = rejected_path(tmp_path / "gateway.db"), tmp_path / "elsewhere"
+    path.symlink_to(elsewhere)
+    run(tmp_path, story)
+    assert not elsewhere.exists()
+    path.unlink()
+    path.touch(0o666)
+    assert len(run(tmp_path, story)) == 1
+    assert set(modes_of(tmp_path).values()) == {0o600}
+
+
 def broken(kind: str, path: Path) -> None:
     if kind == "a folder":
         path.mkdir()
