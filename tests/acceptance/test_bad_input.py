@@ -210,7 +210,8 @@ def test_names_that_look_alike_are_two_orders(tmp_path: Path) -> None:
             assert answer.receipt["verdict"] == "event", order
         await stage.delivered()
         bodies = [json.loads(one.body) for one in stage.receiver.arrivals]
-        assert [one["data"]["order"] for one in bodies] == orders
+        # Deliveries of different orders may overtake each other.
+        assert sorted(one["data"]["order"] for one in bodies) == sorted(orders)
         assert len({one["partitionkey"] for one in bodies}) == len(orders)
         assert {one["orderseq"] for one in bodies} == {1}
         assert stage.rows("SELECT count(*) FROM orders") == [(len(orders),)]
