@@ -6,7 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from gateway.errors import AskFailed, Malformed, Throttled, TokenRefused
-from gateway.models import Listed, Millis, Reply, Verdict
+from gateway.models import Millis, Verdict
 from gateway.orders.tables import OrderType
 from gateway.poller.inquiry import RoundEnded
 from gateway.poller.source import SourcePoller
@@ -61,20 +61,22 @@ class Reconciliation:
                 unlisted = sorted(known.keys() - self._seen)
                 total = len(self._seen) + len(unlisted)
                 for number in unlisted:
-                    yield await self._compare(known[number], None, total=total)
+                    yield await self._compare(known[number], total=total)
 
     async def _over_the_list(self, known: Mapping[str, Watch]) -> AsyncIterator[Compared]:
         """Page by page, so that a long list does not lie in memory; the last page knows the total."""
         provider, cursor = self._source.source.provider, None
         while (query := provider.page(cursor)) is not None:
-            page, reply = await self._source.inquiry.page(query, cursor)
-            fresh = {entry.number: entry for entry in page.orders if entry.number not in self._seen}
+            page, _ = await self._source.inquiry.page(query, cursor)
+            fresh = dict.fromkeys(
+                entry.number for entry in page.orders if entry.number not in self._seen
+            )
             # A list that repeats itself has no next page, whatever it says.
             last = page.cursor is None or page.cursor == cursor or not fresh
             total = len(self._seen | fresh.keys() | known.keys()) if last else None
-            for number, entry in fresh.items():
+            for number in fresh:
                 watch = known.get(number) or self._source.inquiry.new(number)
-                yield await self._compare(watch, _said(entry, reply), total=total)
+                yield await self._compare(watch, total=total)
             if last:
                 return
             cursor = page.cursor
@@ -91,23 +93,23 @@ class Reconciliation:
             known |= {watch.number: watch for watch in chunk}
             after = chunk[-1].number
 
-    async def _compare(self, watch: Watch, said: Reply | None, *, total: int | None) -> Compared:
+    async def _compare(self, watch: Watch, *, total: int | None) -> Compared:
         self._seen.add(watch.number)
-        compared = await self._compared(watch, said)
+        compared = await self._compared(watch)
         return msgspec.structs.replace(compared, done=len(self._seen), total=total)
 
-    async def _compared(self, watch: Watch, said: Reply | None) -> Compared:
+    async def _compared(self, watch: Watch) -> Compared:
+        inquiry = self._source.inquiry
         try:
-            observation = self._source.inquiry.read(watch, await self._replies(watch, said))
+            # The order itself, whatever a list says: what is told must be all that there is.
+            observation = inquiry.read(watch, await inquiry.replies(watch))
             status, at = observation.reading.event_type, observation.reading.at
             if self._since is not None and at < self._since:
                 return Compared(number=watch.number, kind=Kind.OLDER, status=status)
-            rehearsal = await self._source.inquiry.accept(
-                watch, observation, baseline=False, keep=False
-            )
+            rehearsal = await inquiry.accept(watch, observation, baseline=False, keep=False)
             if self._emit and _kind(rehearsal) in {Kind.SILENT, Kind.MISSED}:
                 await self._source.parts.polls.watch([watch])
-                rehearsal = await self._source.inquiry.accept(watch, observation, baseline=False)
+                rehearsal = await inquiry.accept(watch, observation, baseline=False)
         except (TokenRefused, Throttled) as error:
             raise RoundEnded(error) from error
         except (AskFailed, Malformed) as error:
@@ -119,17 +121,6 @@ class Reconciliation:
             events=[made for made in rehearsal.made if made.order is not None],
             reasons=[note.reason for note in rehearsal.notes if note.verdict is Verdict.SUPERSEDED],
         )
-
-    async def _replies(self, watch: Watch, said: Reply | None) -> Sequence[Reply]:
-        if said is not None and not self._source.source.provider.more(said):
-            return [said]
-        return await self._source.inquiry.replies(watch)
-
-
-def _said(entry: Listed, reply: Reply) -> Reply | None:
-    if entry.body is None:
-        return None
-    return msgspec.structs.replace(reply, status=200, body=entry.body)
 
 
 def _kind(rehearsal: Rehearsal) -> Kind:

@@ -21,7 +21,6 @@ from gateway.stores.base import Poll, Watch
 FAILING = 4  # failed rounds in a row after which it is said
 HOPELESS = 3  # unreadable orders in a row that end a round: then it is the API, not an order
 PART = 500  # entries of a page that are looked up at a time: it may have as many as it likes
-STALE_PAGES = 3  # pages in a row without a new order that end a first listing
 ADOPTED = 500  # callbacks that are looked through at a time
 
 logger = logging.getLogger("gateway.poller")
@@ -43,7 +42,7 @@ class SourcePoller:
         )
         self._adopted = False
         self._hurried = False  # someone asks for a round while one is under way
-        self._stale_pages = 0  # of the first listing, in a row, that brought nothing new
+        self._passed: set[str] = set()  # what the list has shown since its first page
         self._good = 0  # answers of this round
 
     # One round.
@@ -118,28 +117,23 @@ class SourcePoller:
     async def state(self) -> Poll:
         """Where the poller was; another configuration lifts a refusal and reads all orders anew."""
         source, now = self.source, self.parts.clock()
+        fresh = Poll(
+            source=source.name, fingerprint=source.fingerprint, account=source.account, since=now
+        )
         poll = await self.parts.polls.state(source.name)
-        if poll is None or poll.account != source.account:
-            # Another account's orders are other orders: its history is no news.
-            poll = Poll(
-                source=source.name,
-                fingerprint=source.fingerprint,
-                account=source.account,
-                since=now,
-                adopted=poll.adopted if poll is not None else 0,
-            )
-            await self.parts.polls.save(poll)
+        if poll is None:
+            await self.parts.polls.save(poll := fresh)
         set_back = poll.asked_at is not None and poll.asked_at > now + HOUR
         if poll.fingerprint != source.fingerprint or set_back:
             # After a clock that was set back, all that was planned would wait until it is there again.
             self.asker.paused_until = Millis(0)
             await self.parts.polls.refresh(source.name, now)
-            poll = Poll(
-                source=source.name,
-                fingerprint=source.fingerprint,
-                account=source.account,
-                since=min(poll.since, now),
-                listed=poll.listed,
+            # Another account's orders are other orders: its history is no news.
+            same = poll.account == source.account
+            poll = msgspec.structs.replace(
+                fresh,
+                since=min(poll.since, now) if same else now,
+                listed=poll.listed and same,
                 adopted=poll.adopted,
                 refused=poll.refused if poll.fingerprint == source.fingerprint else None,
             )
@@ -222,9 +216,10 @@ class SourcePoller:
         Later a quarter of it must do, so that long lists leave room for the orders themselves.
         """
         pages = self._round_size() // 4 if self._poll.listed else self._round_size()
-        seen: set[str] = set()
         for _ in range(max(1, pages)):
             cursor = self._poll.cursor
+            if cursor is None:
+                self._passed = set()
             query = self.source.provider.page(cursor)
             if query is None:
                 return
@@ -236,19 +231,16 @@ class SourcePoller:
                     await self._save(cursor=None)
                 raise
             self._good += 1
-            self._stale_pages += int(not self._poll.listed)
             for start in range(0, len(page.orders), PART):
                 await self._take_part(page.orders[start : start + PART], reply, tell)
             numbers = {entry.number for entry in page.orders}
             # A list that repeats itself has no next page, whatever it says.
-            repeats = page.cursor == cursor or (bool(numbers) and numbers <= seen)
-            repeats = repeats or self._stale_pages >= STALE_PAGES
+            repeats = page.cursor == cursor or (bool(numbers) and numbers <= self._passed)
             last = page.cursor is None or repeats
-            seen |= numbers
+            self._passed |= numbers
             following = None if last else page.cursor
             await self._save(cursor=following, listed=self._poll.listed or last)
             if last:
-                self._stale_pages = 0
                 return
 
     async def _take_part(
@@ -262,8 +254,7 @@ class SourcePoller:
             for number in dict.fromkeys(numbers)
             if number not in known
         ]
-        if await self.parts.polls.watch(new):
-            self._stale_pages = 0
+        await self.parts.polls.watch(new)
         known |= {watch.number: watch for watch in new}
         for entry in listed:
             watch = known[entry.number]
