@@ -1,6 +1,7 @@
 """What was before, what broke half-way, and what comes back: the poller in a shop's bad weeks."""
 
 import asyncio
+import base64
 import json
 import time
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from tests.pipeline.polling import Asking, asking
 from tests.pipeline.world import World, configuration, consuming, running
 from tests.simulators.api import Api, Request, Response, json_response, serving
 from tests.simulators.marketiger import MarketigerApi, refusal
+from tests.simulators.printeers import PrinteersApi
 from tests.simulators.printstudio import PrintStudioApi
 
 DAY = 86_400
@@ -326,5 +328,68 @@ def test_a_shops_own_names_are_not_overruled(tmp_path: Path) -> None:
             )
             assert answer.status_code == 400
             assert "names its orders itself" in answer.json()["detail"]
+
+    asyncio.run(story())
+
+
+def printeers(api: PrinteersApi, consumer: int) -> str:
+    table = f"""
+[sources.ps]
+provider = "printeers"
+requests_per_minute = 10000
+base_url = "{api.url}"
+token = "{api.key}"
+interval = "1h"
+"""
+    return configuration(consumer, sources=table)
+
+
+class Tired(PrinteersApi):
+    """A list in pages of one, whose sixth page fails while it is `tired`; it tells no times."""
+
+    tired = True
+
+    def answer(self, request: Request) -> Response:
+        cursor = request.params.get("cursor")
+        if self.tired and cursor and int(base64.urlsafe_b64decode(cursor)) == 5:
+            return json_response({"error": "too deep"}, 500)
+        return super().answer(request)
+
+
+def test_a_first_listing_that_begins_anew_goes_to_the_end(tmp_path: Path) -> None:
+    """What it has seen before it broke off is known by now; what lies behind is history all the same."""
+
+    async def story() -> None:
+        api = Tired(page_size=1)
+        numbers = [api.place(f"own-{n}") for n in range(8)]
+        async with serving(api), consuming() as consumer:
+            text = printeers(api, consumer.port)
+            async with running(tmp_path, consumer, text) as world:
+                ours = Shop(world)
+                for _ in range(4):
+                    assert "too deep" in (await ours.poll())["problem"]
+                api.tired = False
+                await ours.poll()
+                await ours.poll()
+                assert [ours.told(f"own-{n}") for n in range(8)] == [[]] * 8
+                api.ship(numbers[7], 1)
+                await ours.poll()
+                assert ours.told("own-7") == ["order.shipped"]
+
+    asyncio.run(story())
+
+
+def test_reconciling_tells_what_the_order_itself_says(tmp_path: Path) -> None:
+    async def story() -> None:
+        api = Brief()
+        async with serving(api), shop(tmp_path, api, key_of(api)) as ours:
+            await ours.poll()
+            number = api.place()
+            api.track(number, "1Z999")
+            api.move(number, "shipped")
+            control = f"{ours.world.control}/v1/sources/ps/reconcile?emit=true"
+            await ours.world.client.post(control)
+            assert ours.told(number)[-1] == "order.shipped"
+            assert ours.last(number)["data"]["shipment"]["tracking_number"] == "1Z999"
 
     asyncio.run(story())
