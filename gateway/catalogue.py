@@ -22,8 +22,12 @@ MEANINGS: dict[str, str] = {
     OrderType.UPDATED: "Something else of the order changed; `change.what` says what.",
     "gateway.subscription.gone": "A subscription's endpoint answered 410; nothing more is sent to it.",
     "gateway.subscription.paused": "A subscription is paused; its deliveries wait.",
-    "gateway.delivery.exhausted": "A delivery used up its schedule and became a dead letter.",
+    "gateway.subscription.failing": "Four attempts at a subscription failed in a row.",
+    "gateway.subscription.recovered": "A failing subscription took a delivery again.",
+    "gateway.delivery.exhausted": "A delivery ended without success: a dead letter, or parked.",
     "gateway.source.failing": "The API of a polled source refuses its token, or fails for long.",
+    "gateway.source.silent": "A source sent no callback for as long as its `silent_after` says.",
+    "gateway.source.rejecting": "Requests for a source are refused: nothing proves whose they are.",
     "gateway.fact.superseded": "A source said something that later facts had overtaken.",
 }
 

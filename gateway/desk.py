@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gateway.models import Millis, Subscription
+from gateway.models import Millis, Mode, Subscription
 from gateway.stores.base import Status
 
 
@@ -29,6 +29,11 @@ class Desk:
         self.state = status.state
         self.hold_until = status.hold_until or Millis(0)
         self._burst = max(1.0, (self.subscription.rate or 0.0) / 10)  # a tenth of a second's worth
+
+    @property
+    def batch(self) -> int:
+        """How many events go together, 0 without batches."""
+        return self.subscription.batch_size if self.subscription.mode is Mode.BATCH else 0
 
     def open(self, now: Millis) -> bool:
         """Whether it may start anything at all now."""

@@ -18,7 +18,7 @@ from gateway.models import Delivery, Event, Failure, Millis, Outcome
 from gateway.operations import Operations
 from gateway.retries import Decision, Step, decide
 from gateway.sender import Sender
-from gateway.stores.base import Queue, Settlement, Status
+from gateway.stores.base import Queue, Settlement, Status, Wanted
 
 logger = logging.getLogger("gateway.dispatcher")
 
@@ -129,7 +129,9 @@ class Dispatcher:
             self._desks[number].claiming = True
             self._desks[number].next_due = None  # what is written from now on says so itself
         try:
-            claimed = await self._queue.claim(wanted, now)
+            claimed = await self._queue.claim(
+                {n: Wanted(count, self._desks[n].batch) for n, count in wanted.items()}, now
+            )
         except Unavailable as error:
             for number, count in wanted.items():
                 self._desks[number].claiming = False

@@ -294,10 +294,30 @@ class Mode(StrEnum):
     STRUCTURED = "structured"
     BINARY = "binary"
     JSON = "json"
+    BATCH = "batch"
+
+
+class Ordering(StrEnum):
+    """What order a subscription's deliveries keep: none, or that of the events of each order."""
+
+    NONE = "none"
+    ORDER = "order"
+
+
+class OnExhausted(StrEnum):
+    """What a delivery of a lane that ends without success does to those behind it."""
+
+    PARK = "park"
+    SKIP = "skip"
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    """Who wants which events where; `id` is the catalog's number for the name."""
+    """Who wants which events where; `id` is the catalog's number for the name.
+
+    `start` is the event time from which on a new subscription gets history: 0 is the beginning,
+    None only what comes. `declared` says that it stands in the configuration file. `origin` is what
+    its handshake asks for, None without one (`handshake = false`).
+    """
 
     id: int
     name: str
@@ -313,10 +333,24 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     rate: float | None = None  # deliveries a second
     schedule: tuple[Millis, ...] = ()  # delays before the 2nd, 3rd ... attempt
     enabled: bool = True
+    headers: tuple[tuple[str, bytes], ...] = ()  # own headers, whose values are secrets
+    origin: str | None = None
+    ordering: Ordering = Ordering.NONE
+    on_exhausted: OnExhausted = OnExhausted.PARK
+    final_status: tuple[int, ...] = ()  # 4xx after which nothing is tried again
+    batch_size: int = 100
+    batch_wait: Millis = Millis(1_000)
+    start: Millis | None = None
+    declared: bool = True
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """One event for one subscription, claimed for an attempt; `claim` fences its settlement."""
+    """One event for one subscription, claimed for an attempt; `claim` fences its settlement.
+
+    Of a batch it is the first member's: `event_id` is then the batch's own id, `body` the array of
+    all members, `size` their number. `manual` is when it was due before a person asked for this
+    attempt, which uses up no place in the schedule.
+    """
 
     id: int
     subscription: int
@@ -327,6 +361,10 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     number: int  # all attempts made so far, manual and interrupted ones too
     first_at: Millis | None
     claim: int
+    due: Millis = Millis(0)  # since when it could be sent
+    lane: int | None = None  # what it shares with the other deliveries of its order, when ordered
+    size: int = 1
+    manual: Millis | None = None
 
 
 class Failure(StrEnum):
@@ -346,10 +384,16 @@ class Failure(StrEnum):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What one attempt met: a value for 200, 500, timeout, refused, forbidden; times in milliseconds."""
+    """What one attempt met: a value for 200, 500, timeout, refused, forbidden; times in milliseconds.
+
+    `connected` and `first_byte` are since `started_at`, as `duration` is: None when it did not come
+    so far, `connected` 0 on a connection that was open.
+    """
 
     started_at: Millis
     duration: float
+    connected: float | None = None
+    first_byte: float | None = None
     status: int | None = None
     failure: Failure | None = None
     detail: str = ""  # one sentence for the operator

@@ -16,7 +16,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class SubscriptionData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`data` of `gateway.subscription.gone` and `gateway.subscription.paused`."""
+    """`data` of `gateway.subscription.gone`, `paused`, `failing` and `recovered`."""
 
     subscription: str
     origin: str
@@ -24,17 +24,18 @@ class SubscriptionData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ExhaustedData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`data` of `gateway.delivery.exhausted`."""
+    """`data` of `gateway.delivery.exhausted`; of a batch, `event` is its id and `events` how many."""
 
     delivery: str
     subscription: str
     event: str
     type: str
     reason: str
+    events: int = 1
 
 
 class SourceData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`data` of `gateway.source.failing`."""
+    """`data` of `gateway.source.failing`, `silent` and `rejecting`."""
 
     source: str
     reason: str
@@ -43,8 +44,12 @@ class SourceData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 TYPES: dict[str, type[msgspec.Struct]] = {
     "gateway.subscription.gone": SubscriptionData,
     "gateway.subscription.paused": SubscriptionData,
+    "gateway.subscription.failing": SubscriptionData,
+    "gateway.subscription.recovered": SubscriptionData,
     "gateway.delivery.exhausted": ExhaustedData,
     "gateway.source.failing": SourceData,
+    "gateway.source.silent": SourceData,
+    "gateway.source.rejecting": SourceData,
     "gateway.fact.superseded": SupersededData,  # made where facts are decided upon
 }
 
@@ -56,22 +61,31 @@ class Operations:
         self._writer, self._clock = writer, clock
 
     def subscription(self, kind: str, subscription: Subscription, reason: str) -> Event:
-        """`gateway.subscription.<kind>`: `gone` or `paused`."""
+        """`gateway.subscription.<kind>`: `gone`, `paused`, `failing` or `recovered`."""
         # The origin only: a path or a query may hold the consumer's token.
         parts = urlsplit(subscription.url)
         data = SubscriptionData(subscription.name, f"{parts.scheme}://{parts.netloc}", reason)
         return self._event(f"gateway.subscription.{kind}", subscription.name, data)
 
     def exhausted(self, subscription: Subscription, delivery: Delivery, reason: str) -> Event:
-        """`gateway.delivery.exhausted`: a delivery has become a dead letter."""
+        """`gateway.delivery.exhausted`: a delivery has become a dead letter, or is parked."""
         data = ExhaustedData(
-            f"dl_{delivery.id}", subscription.name, delivery.event_id, delivery.event_type, reason
+            f"dl_{delivery.id}",
+            subscription.name,
+            delivery.event_id,
+            delivery.event_type,
+            reason,
+            delivery.size,
         )
         return self._event("gateway.delivery.exhausted", f"dl_{delivery.id}", data)
 
-    def source_failing(self, source: str, reason: str) -> Event:
-        """`gateway.source.failing`: the API of a polled source refuses, or has failed for long."""
-        return self._event("gateway.source.failing", source, SourceData(source, reason))
+    def source(self, kind: str, source: str, reason: str) -> Event:
+        """`gateway.source.<kind>`.
+
+        `failing`: the API of a polled source refuses, or has failed for long. `silent`: no callback
+        came for as long as is configured. `rejecting`: what comes is not signed with its secrets.
+        """
+        return self._event(f"gateway.source.{kind}", source, SourceData(source, reason))
 
     def _event(self, kind: str, subject: str, data: msgspec.Struct) -> Event:
         now = self._clock()

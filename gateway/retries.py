@@ -7,15 +7,23 @@ from enum import StrEnum
 
 import msgspec
 
-from gateway.models import Delivery, Failure, Millis, Outcome, Subscription
+from gateway.models import Delivery, Failure, Millis, OnExhausted, Outcome, Subscription
 
 LONGEST_WAIT = Millis(365 * 86_400_000)  # a `Retry-After` beyond it is as good as never
+MOST_BUGS = 3  # attempts of a delivery after which a bug of ours is no accident any more
 JITTER = 0.1  # of each delay, both ways, so that a fleet of retries does not march in step
 
 
 class DeliveryState(StrEnum):
-    """The states of a delivery; `TRANSITIONS` says what may follow what."""
+    """The states of a delivery; `TRANSITIONS` says what may follow what.
 
+    `batched` shares the attempts of the batch that it is in; `parked` ended without success at the
+    head of its lane, and `behind` waits for those before it there.
+    """
+
+    BATCHED = "batched"
+    PARKED = "parked"
+    BEHIND = "behind"
     PENDING = "pending"
     LEASED = "leased"
     DELIVERED = "delivered"
@@ -23,6 +31,9 @@ class DeliveryState(StrEnum):
 
 
 CODES = {
+    DeliveryState.BATCHED: -3,
+    DeliveryState.PARKED: -2,
+    DeliveryState.BEHIND: -1,
     DeliveryState.PENDING: 0,
     DeliveryState.LEASED: 1,
     DeliveryState.DELIVERED: 2,
@@ -31,8 +42,21 @@ CODES = {
 """How the store writes them: everything below 2 is unfinished."""
 
 TRANSITIONS = {
-    DeliveryState.PENDING: {DeliveryState.LEASED, DeliveryState.DEAD},
-    DeliveryState.LEASED: {DeliveryState.PENDING, DeliveryState.DELIVERED, DeliveryState.DEAD},
+    DeliveryState.BATCHED: {DeliveryState.PENDING, DeliveryState.DELIVERED, DeliveryState.DEAD},
+    DeliveryState.PARKED: {DeliveryState.PENDING, DeliveryState.DEAD},
+    DeliveryState.BEHIND: {DeliveryState.PENDING, DeliveryState.LEASED, DeliveryState.DEAD},
+    DeliveryState.PENDING: {
+        DeliveryState.LEASED,
+        DeliveryState.BEHIND,
+        DeliveryState.BATCHED,
+        DeliveryState.DEAD,
+    },
+    DeliveryState.LEASED: {
+        DeliveryState.PENDING,
+        DeliveryState.PARKED,
+        DeliveryState.DELIVERED,
+        DeliveryState.DEAD,
+    },
     DeliveryState.DELIVERED: set[DeliveryState](),
     DeliveryState.DEAD: set[DeliveryState](),
 }
@@ -44,6 +68,7 @@ class Step(StrEnum):
     DELIVERED = "delivered"
     RETRY = "retry"
     DEAD = "dead"
+    PARK = "park"
     GONE = "gone"
     PAUSE = "pause"
 
@@ -74,6 +99,16 @@ def decide(
     status = outcome.status
     if outcome.failure is None and status is not None and 200 <= status < 300:
         return Decision(step=Step.DELIVERED)
+    return _special(subscription, delivery, outcome, now) or _scheduled(
+        subscription, delivery, outcome, now=now, last_success=last_success, random=random
+    )
+
+
+def _special(
+    subscription: Subscription, delivery: Delivery, outcome: Outcome, now: Millis
+) -> Decision | None:
+    """What does not hang on the schedule; None for all the rest."""
+    status = outcome.status
     if outcome.failure is Failure.INTERRUPTED:
         return Decision(step=Step.RETRY, due=now, reason="interrupted by a stop", counted=False)
     if status == 410:
@@ -81,32 +116,56 @@ def decide(
     if status == 415:
         reason = f"the endpoint does not understand mode {subscription.mode} (415)"
         return Decision(step=Step.PAUSE, due=now, reason=reason, counted=False)
-    hold = _hold(status, outcome, now)
+    if status in subscription.final_status:
+        return _ended(
+            subscription, delivery, f"the endpoint answered {status}, which is final here"
+        )
+    if outcome.failure is Failure.INTERNAL and delivery.number + 1 >= MOST_BUGS:
+        return _ended(subscription, delivery, f"a bug of the gateway, at attempt {MOST_BUGS} still")
+    return None
+
+
+def _scheduled(
+    subscription: Subscription,
+    delivery: Delivery,
+    outcome: Outcome,
+    *,
+    now: Millis,
+    last_success: Millis | None,
+    random: Callable[[], float],
+) -> Decision:
+    """Tried again, unless the schedule is used up."""
+    hold = _hold(outcome, now)
     if hold is not None and hold - now > sum(subscription.schedule):
         reason = "the endpoint asked to wait for longer than the whole schedule lasts"
         return Decision(step=Step.PAUSE, due=hold, hold=hold, reason=reason)
+    if delivery.manual is not None:
+        due = max(delivery.manual, hold or now, now)
+        return Decision(step=Step.RETRY, due=due, hold=hold, counted=False)
     if delivery.attempts >= len(subscription.schedule):
-        return _exhausted(
-            delivery.first_at or outcome.started_at, now=now, last_success=last_success
-        )
+        first = delivery.first_at or outcome.started_at
+        if last_success is None or last_success < first:
+            # Then it is the endpoint that is down, not this delivery that is at fault.
+            reason = "the schedule is used up and nothing was delivered since the first attempt"
+            return Decision(step=Step.PAUSE, due=now, reason=reason, counted=False)
+        return _ended(subscription, delivery, "the schedule is used up")
     delay = subscription.schedule[delivery.attempts] * (1 + JITTER * (2 * random() - 1))
     due = Millis(now + int(delay))
     return Decision(step=Step.RETRY, due=max(due, hold) if hold is not None else due, hold=hold)
 
 
-def _hold(status: int | None, outcome: Outcome, now: Millis) -> Millis | None:
+def _ended(subscription: Subscription, delivery: Delivery, reason: str) -> Decision:
+    """Without success, for good; at the head of a lane that parks, what is behind it waits."""
+    if delivery.lane is not None and subscription.on_exhausted is OnExhausted.PARK:
+        return Decision(step=Step.PARK, reason=f"{reason}; its lane is parked")
+    return Decision(step=Step.DEAD, reason=reason)
+
+
+def _hold(outcome: Outcome, now: Millis) -> Millis | None:
     """Until when the whole subscription waits: `Retry-After` of 429 and 503 (CloudEvents WH-5)."""
-    if status in (429, 503) and outcome.retry_after is not None:
+    if outcome.status in (429, 503) and outcome.retry_after is not None:
         return Millis(now + outcome.retry_after)
     return None
-
-
-def _exhausted(first: Millis, *, now: Millis, last_success: Millis | None) -> Decision:
-    """Dead, unless nothing of this subscription got through since: then it is the endpoint that is down."""
-    if last_success is None or last_success < first:
-        reason = "the schedule is used up and nothing was delivered since the first attempt"
-        return Decision(step=Step.PAUSE, due=now, reason=reason, counted=False)
-    return Decision(step=Step.DEAD, reason="the schedule is used up")
 
 
 def retry_after(value: bytes | None, now: float) -> Millis | None:

@@ -1,7 +1,6 @@
 """The command line: one border where every error becomes one sentence and an exit code."""
 
 import io
-import os
 import sys
 import traceback
 from pathlib import Path
@@ -10,12 +9,19 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
+from gateway.cli import deliveries, lanes, replaying, subscriptions
+from gateway.cli.options import (
+    Config,
+    Json,
+    JsonLines,
+    Limit,
+    Source,
+    settings_of,
+    sources_of,
+    store_of,
+)
 from gateway.config.describe import describe
-from gateway.config.document import read_document
-from gateway.config.load import load, load_store
-from gateway.config.settings import Settings
 from gateway.errors import ConfigError, GatewayError, StartupError
-from gateway.retries import DeliveryState
 from gateway.telemetry.logs import configure
 
 # The modules that a command needs are imported inside it: `gateway --help` needs none of them.
@@ -28,65 +34,14 @@ app = typer.Typer(
     help="Receives what print providers and Stripe say about orders; delivers it as signed CloudEvents.",
 )
 
-DEFAULT_CONFIG = Path("gateway.toml")
-
-
-def _default_config(config: Path | None) -> Path | None:
-    """The file that was named, else the one that lies here."""
-    return config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
-
-
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        envvar="GATEWAY_CONFIG",
-        help="The configuration file (TOML); gateway.toml where it lies in this folder.",
-        callback=_default_config,
-        readable=False,  # not checked by typer: what is wrong with it is for us to say
-    ),
-]
-Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="How many at most.")]
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="One JSON list; times in milliseconds since 1970 UTC."),
-]
-
-JsonLines = Annotated[
-    bool,
-    typer.Option("--json", help="JSON, a line a step; times in milliseconds since 1970 UTC."),
-]
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="As the configuration names it.")]
-Subscription = Annotated[
-    str, typer.Argument(metavar="NAME", help="As `gateway subscriptions` shows it.")
-]
-
-subscriptions = typer.Typer()
-app.add_typer(subscriptions, name="subscriptions")
+app.add_typer(subscriptions.app, name="subscriptions")
+app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(lanes.app, name="lanes")
+app.command(name="replay")(replaying.replay)
 quarantine = typer.Typer()
 app.add_typer(quarantine, name="quarantine")
 printstudio = typer.Typer(no_args_is_help=True)
 app.add_typer(printstudio, name="printstudio")
-
-
-def settings_of(config: Path | None) -> Settings:
-    """The settings, with their warnings on standard error."""
-    settings = load(config, os.environ)
-    for warning in settings.warnings:
-        typer.echo(f"gateway: warning: {warning}", err=True)
-    return settings
-
-
-def store_of(config: Path | None) -> Settings:
-    """The settings of the store alone: to look, and to change its rows, needs no secrets."""
-    return load_store(config, os.environ)
-
-
-def sources_of(config: Path | None) -> list[str]:
-    """The names of the sources in the file."""
-    found = {} if config is None else read_document(config).get("sources")
-    return list(found) if isinstance(found, dict) else []
 
 
 @app.command()
@@ -142,21 +97,6 @@ def events(
 
     settings = store_of(config)
     look.events(settings, order=order, event_type=event_type, limit=limit, as_json=as_json)
-
-
-@app.command()
-def deliveries(
-    subscription: Annotated[str | None, typer.Option(help="Of this subscription only.")] = None,
-    state: Annotated[DeliveryState | None, typer.Option(help="In this state only.")] = None,
-    limit: Limit = 20,
-    as_json: Json = False,
-    config: Config = None,
-) -> None:
-    """Show the newest deliveries and how they stand."""
-    from gateway.cli import look
-
-    settings = store_of(config)
-    look.deliveries(settings, subscription=subscription, state=state, limit=limit, as_json=as_json)
 
 
 @app.command()
@@ -236,45 +176,6 @@ def explain(
     from gateway.cli import look
 
     look.explain(store_of(config), name, as_json=as_json)
-
-
-@app.command()
-def replay(
-    delivery: Annotated[str, typer.Option(metavar="ID", help="The delivery, as in dl_1.")],
-    config: Config = None,
-) -> None:
-    """Send a delivery again: at once when it waits, as a new one when it has ended."""
-    from gateway.cli import control
-
-    typer.echo(control.replay(store_of(config), delivery))
-
-
-@subscriptions.callback(invoke_without_command=True)
-def subscriptions_list(
-    context: typer.Context, as_json: Json = False, config: Config = None
-) -> None:
-    """Show the subscriptions and how they stand; hold one, or let it go again."""
-    if context.invoked_subcommand is not None:
-        return
-    from gateway.cli import look
-
-    look.subscriptions(store_of(config), as_json=as_json)
-
-
-@subscriptions.command()
-def resume(name: Subscription, config: Config = None) -> None:
-    """Make a paused or gone subscription active again."""
-    from gateway.cli import control
-
-    typer.echo(control.resume(store_of(config), name))
-
-
-@subscriptions.command()
-def pause(name: Subscription, config: Config = None) -> None:
-    """Keep a subscription's deliveries until it is resumed."""
-    from gateway.cli import control
-
-    typer.echo(control.pause(store_of(config), name))
 
 
 @app.command()

@@ -107,7 +107,7 @@ class SourcePoller:
             if problem != known.problem:
                 logger.warning("source %s: %s", self.source.name, problem)
             if known.failures + 1 == FAILING:
-                events.append(self.parts.operations.source_failing(self.source.name, problem))
+                events.append(self.parts.operations.source("failing", self.source.name, problem))
         await self._save(events, **changes)
         long = self.asker.paused_until - now
         if long > max(HOUR, 2 * self.source.interval):
@@ -175,7 +175,7 @@ class SourcePoller:
         again = Millis(max(now + wait, self.asker.paused_until))
         news = known.refused is None and (refused is not None or failures == FAILING)
         await self._save(
-            [self.parts.operations.source_failing(name, reason)] if news else (),
+            [self.parts.operations.source("failing", name, reason)] if news else (),
             refused=refused,
             failures=failures,
             problem=reason,

@@ -4,6 +4,7 @@ One method is one transaction; no connection crosses this border; a result is du
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
@@ -125,13 +126,36 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
 
 
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """How a subscription's endpoint does, as far as it is kept over a restart.
+
+    `failing_since` is set from the fourth failed attempt in a row on. Until `broken_until` the
+    breaker lets nothing through; it has opened `trips` times since it was last closed.
+    """
+
+    failing_since: Millis | None = None
+    broken_until: Millis | None = None
+    trips: int = 0
+
+
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
-    """How one attempt ended and what follows; `events` are operational events to publish with it."""
+    """How one attempt ended and what follows; `events` are operational events to publish with it.
+
+    `health` is written when this attempt changed it.
+    """
 
     delivery: Delivery
     outcome: Outcome
     decision: RetryDecision
     events: Sequence[Event] = ()
+    health: Health | None = None
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """How many deliveries may be claimed; with `batch`, how many batches of at most so many events."""
+
+    count: int
+    batch: int = 0
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,14 +165,45 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     next_due: Mapping[int, Millis | None]
 
 
+class Consent(StrEnum):
+    """How the handshake with an endpoint stands (CloudEvents webhooks, section 4)."""
+
+    PENDING = "pending"
+    GRANTED = "granted"
+    DENIED = "denied"
+    UNSUPPORTED = "unsupported"
+
+
+class Handshake(msgspec.Struct, frozen=True, kw_only=True):
+    """What an endpoint answered when it was asked for its consent; `rate` is deliveries a minute.
+
+    `asked_for` names the URL and the origin that the answer holds for: another one is asked anew.
+    `secret` is in the callback's URL, by which an endpoint may consent later.
+    """
+
+    state: Consent = Consent.PENDING
+    rate: int | None = None
+    reason: str = ""
+    asked_for: str = ""
+    asked_at: Millis | None = None
+    next_at: Millis = Millis(0)
+    secret: str = ""
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """What the catalog remembers of a subscription: `active`, `paused` or `gone`, and why."""
+    """What the catalog remembers of a subscription: `active`, `paused` or `gone`, and why.
+
+    `catching_up`: deliveries of past events are being made, and new events wait for that.
+    """
 
     subscription: Subscription
     state: str = "active"
     reason: str | None = None
     hold_until: Millis | None = None
     last_success: Millis | None = None
+    health: Health = Health()
+    handshake: Handshake | None = None
+    catching_up: bool = False
 
 
 class Handover(Protocol):
@@ -243,8 +298,8 @@ class Polls(Protocol):
 class Queue(Protocol):
     """What the dispatcher needs."""
 
-    async def claim(self, wanted: Mapping[int, int], now: Millis) -> Claimed:
-        """Lease due deliveries, at most so many a subscription."""
+    async def claim(self, wanted: Mapping[int, Wanted], now: Millis) -> Claimed:
+        """Lease due deliveries, at most so many a subscription; batches are formed here."""
         ...
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
@@ -271,11 +326,26 @@ class Catalog(Protocol):
         """Hold a subscription's deliveries; `NotFound`."""
         ...
 
-    async def replay(self, delivery: int, now: Millis) -> int:
-        """Make a delivery due now, or a new one of one that has ended; the id of what is due.
+    async def create(self, subscription: Subscription, secret: str, now: Millis) -> Status:
+        """Keep a subscription that the configuration does not declare; `Conflict` when it is known.
 
-        Raises `NotFound`, and `Conflict` while it is in flight.
+        `secret` is its `whsec_` text; `subscription.secrets` is not read.
         """
+        ...
+
+    async def remove(self, name: str) -> None:
+        """Forget such a subscription and end its deliveries; `NotFound`, `Conflict`."""
+        ...
+
+    async def rotate(self, name: str, secret: str, now: Millis, *, overlap: Millis) -> Status:
+        """Sign with `secret` from now on, and with the others until `overlap` is over.
+
+        Raises `NotFound`, and `Conflict` for one whose secrets stand in the configuration.
+        """
+        ...
+
+    async def consent(self, name: str, handshake: Handshake) -> Status:
+        """Write how a handshake stands; `NotFound`."""
         ...
 
     async def heartbeat(self, now: Millis) -> None:

@@ -26,7 +26,7 @@ from gateway.models import (
 )
 from gateway.retries import Decision as RetryDecision
 from gateway.retries import Step
-from gateway.stores.base import Intake, Settlement
+from gateway.stores.base import Intake, Settlement, Wanted
 from gateway.stores.registry import Store
 
 Run = Callable[..., None]
@@ -116,7 +116,7 @@ def test_a_repeat_gets_the_first_receipt(run: Run) -> None:
         other = await store.outbox.accept(intake(1, body=b"[]"), one_event)
         assert (first.duplicate, again.duplicate, other.duplicate) == (False, True, True)
         assert (first.id, first.events) == (again.id, again.events) == (other.id, other.events)
-        claimed = await store.queue.claim({1: 10, 2: 10}, NOW)
+        claimed = await store.queue.claim({1: Wanted(10), 2: Wanted(10)}, NOW)
         assert len(claimed.deliveries) == 2
 
     run(story)
@@ -178,7 +178,7 @@ def test_deliveries_are_born_leased_while_there_is_room(run: Run) -> None:
         taker.room = 5
         await store.outbox.accept(intake(9), one_event)
         assert len(taker.born) == 4
-        assert len((await store.queue.claim({1: 9}, NOW)).deliveries) == 3
+        assert len((await store.queue.claim({1: Wanted(9)}, NOW)).deliveries) == 3
 
     run(story)
 
@@ -187,8 +187,8 @@ def test_a_claim_takes_what_is_due_oldest_first_and_never_twice(run: Run) -> Non
     async def story(store: Store) -> None:
         for number in range(5):
             await store.outbox.accept(intake(number, order=f"o{number}"), one_event)
-        first = await store.queue.claim({1: 3}, NOW)
-        second = await store.queue.claim({1: 3}, NOW)
+        first = await store.queue.claim({1: Wanted(3)}, NOW)
+        second = await store.queue.claim({1: Wanted(3)}, NOW)
         numbers = [delivery.id for claimed in (first, second) for delivery in claimed.deliveries]
         assert numbers == sorted(set(numbers))
         assert len(numbers) == 5
@@ -201,11 +201,11 @@ def test_a_claim_takes_what_is_due_oldest_first_and_never_twice(run: Run) -> Non
 def test_settlements_are_fenced_and_late_successes_count(run: Run) -> None:
     async def story(store: Store) -> None:
         await store.outbox.accept(intake(1), one_event)
-        (old,) = (await store.queue.claim({1: 1}, NOW)).deliveries
+        (old,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
         later = Millis(NOW + 500)
         await store.queue.settle([settlement(old, Step.RETRY, due=later)])
-        assert (await store.queue.claim({1: 1}, NOW)).next_due == {1: later}
-        (new,) = (await store.queue.claim({1: 1}, later)).deliveries
+        assert (await store.queue.claim({1: Wanted(1)}, NOW)).next_due == {1: later}
+        (new,) = (await store.queue.claim({1: Wanted(1)}, later)).deliveries
         assert (new.attempts, new.number, new.first_at) == (1, 1, NOW)
         assert new.claim != old.claim
         # The old holder comes back: its failure means nothing, but its success is a success.
@@ -228,9 +228,9 @@ def test_settlements_are_fenced_and_late_successes_count(run: Run) -> None:
 def test_a_late_success_under_an_old_claim_counts(run: Run) -> None:
     async def story(store: Store) -> None:
         await store.outbox.accept(intake(1), one_event)
-        (old,) = (await store.queue.claim({1: 1}, NOW)).deliveries
+        (old,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
         await store.queue.void_leases()
-        await store.queue.claim({1: 1}, NOW)
+        await store.queue.claim({1: Wanted(1)}, NOW)
         await store.queue.settle([settlement(old, Step.DELIVERED)])
         async with store.records() as records:
             (row,) = await records.deliveries(subscription="a", state=None, limit=9)
@@ -243,7 +243,7 @@ def test_gone_buries_what_waits_and_routes_no_more(run: Run) -> None:
     async def story(store: Store) -> None:
         for number in range(3):
             await store.outbox.accept(intake(number), one_event)
-        (head,) = (await store.queue.claim({1: 1}, NOW)).deliveries
+        (head,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
         await store.queue.settle([settlement(head, Step.GONE, reason="410")])
         statuses = await store.catalog.refresh()
         assert [(s.subscription.name, s.state) for s in statuses] == [
@@ -269,7 +269,7 @@ def test_what_a_gone_subscription_left_in_flight_is_dead_at_the_next_start(run: 
     async def story(store: Store) -> None:
         await store.outbox.accept(intake(1), one_event)
         await store.outbox.accept(intake(2), one_event)
-        first, _ = (await store.queue.claim({1: 2}, NOW)).deliveries
+        first, _ = (await store.queue.claim({1: Wanted(2)}, NOW)).deliveries
         await store.queue.settle([settlement(first, Step.GONE, reason="410")])
         await store.queue.void_leases()
         async with store.records() as records:
@@ -284,11 +284,11 @@ def test_pause_keeps_and_resume_goes_on(run: Run) -> None:
         assert (await store.catalog.pause("a", "why")).state == "paused"
         await store.outbox.accept(intake(1), one_event)
         assert (await store.catalog.resume("a")).state == "active"
-        assert len((await store.queue.claim({1: 9}, NOW)).deliveries) == 1
+        assert len((await store.queue.claim({1: Wanted(9)}, NOW)).deliveries) == 1
         for act in (store.catalog.resume("nobody"), store.catalog.pause("nobody", "")):
             with pytest.raises(NotFound):
                 await act
-        (delivery,) = (await store.queue.claim({2: 1}, NOW)).deliveries
+        (delivery,) = (await store.queue.claim({2: Wanted(1)}, NOW)).deliveries
         await store.queue.settle([settlement(delivery, Step.GONE, reason="410")])
         with pytest.raises(Conflict, match="is gone"):
             await store.catalog.pause("b", "why")
@@ -299,16 +299,16 @@ def test_pause_keeps_and_resume_goes_on(run: Run) -> None:
 def test_replay(run: Run) -> None:
     async def story(store: Store) -> None:
         await store.outbox.accept(intake(1), one_event)
-        (delivery,) = (await store.queue.claim({1: 1}, NOW)).deliveries
+        (delivery,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
         with pytest.raises(Conflict):
             await store.catalog.replay(delivery.id, NOW)
         await store.queue.settle([settlement(delivery, Step.RETRY, due=Millis(NOW + 10**9))])
         assert await store.catalog.replay(delivery.id, NOW) == delivery.id
-        (again,) = (await store.queue.claim({1: 1}, NOW)).deliveries
+        (again,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
         await store.queue.settle([settlement(again, Step.DELIVERED)])
         made = await store.catalog.replay(delivery.id, NOW)
         assert made != delivery.id
-        (new,) = (await store.queue.claim({1: 1}, NOW)).deliveries
+        (new,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
         assert (new.id, new.event_id, new.attempts) == (made, delivery.event_id, 0)
         with pytest.raises(NotFound):
             await store.catalog.replay(999, NOW)

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.errors import Conflict, NotFound
 from gateway.models import Verdict
-from gateway.stores.base import Intake
+from gateway.stores.base import Intake, Wanted
 from gateway.stores.registry import Store
 from tests.stores.test_behaviour import NOW, Taker, intake, one_event
 from tests.stores.test_polls import (
@@ -68,7 +68,7 @@ def test_a_rehearsal_leaves_no_trace(run: Run) -> None:
         # Neither is anything handed over, nor any room lost.
         assert taker.born == born
         assert taker.room == 8
-        assert (await store.queue.claim({1: 9, 2: 9}, NOW)).deliveries == []
+        assert (await store.queue.claim({1: Wanted(9), 2: Wanted(9)}, NOW)).deliveries == []
 
     run(story)
 

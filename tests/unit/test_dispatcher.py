@@ -7,7 +7,7 @@ from typing import Any, Self
 from gateway.dispatcher import Dispatcher
 from gateway.errors import Unavailable
 from gateway.models import Delivery, Millis, Outcome, Subscription
-from gateway.stores.base import Claimed, Settlement, Status
+from gateway.stores.base import Claimed, Settlement, Status, Wanted
 
 STATUS = Status(subscription=Subscription(id=1, name="a", url="http://a.example/", slots=4))
 DELIVERY = Delivery(
@@ -27,13 +27,13 @@ class FakeQueue:
     """Counts claims; `next_due` is what it says, `failing` makes it unavailable."""
 
     def __init__(self) -> None:
-        self.claims: list[Mapping[int, int]] = []
+        self.claims: list[dict[int, int]] = []
         self.settled: list[Settlement] = []
         self.failing = False
         self.during: Any = None
 
-    async def claim(self, wanted: Mapping[int, int], now: Millis) -> Claimed:
-        self.claims.append(dict(wanted))
+    async def claim(self, wanted: Mapping[int, Wanted], now: Millis) -> Claimed:
+        self.claims.append({number: want.count for number, want in wanted.items()})
         if self.during is not None:
             self.during()
             self.during = None

@@ -3,9 +3,14 @@
 from collections.abc import Callable
 
 from gateway.models import Delivery, Event, Millis
+from gateway.stores.sqlite.batches import gathered
+from gateway.stores.sqlite.lanes import BEHIND, PENDING, line_waits, occupied
+from gateway.stores.sqlite.routes import Addressee
 from gateway.stores.sqlite.writer import Batch
 
-Route = Callable[[Event], tuple[bytes, tuple[int, ...]]]
+Route = Callable[[Event], tuple[bytes, tuple[Addressee, ...]]]
+
+_INSERT = "INSERT INTO deliveries (event, subscription, state, due, claim, lane) VALUES (?, ?, ?, ?, ?, ?)"
 
 
 def publish(
@@ -21,9 +26,8 @@ def publish(
 
     Returns the subscriptions that it is for.
     """
-    routing, matched = route(event)
-    execute = batch.connection.execute
-    row = execute(
+    routing, addressees = route(event)
+    row = batch.connection.execute(
         "INSERT INTO events (event_id, type, source, shop, order_id, order_row, seq, time, recorded,"
         " callback, routing, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
@@ -41,42 +45,64 @@ def publish(
             event.body,
         ),
     ).lastrowid
-    for subscription in matched:
-        leased = batch.room.get(subscription, 0) > 0 and not _behind(batch, subscription, now)
-        delivery = execute(
-            "INSERT INTO deliveries (event, subscription, state, due, claim) VALUES (?, ?, ?, ?, ?)",
-            (row, subscription, int(leased), now, batch.claim if leased else None),
-        ).lastrowid
-        assert delivery is not None
-        if not leased:
-            batch.behind[subscription] = True
-            batch.waiting[subscription] = now
-            continue
-        batch.room[subscription] -= 1
-        batch.born.append(
-            Delivery(
-                id=delivery,
-                subscription=subscription,
-                event_id=event.id,
-                event_type=event.type,
-                body=event.body,
-                attempts=0,
-                number=0,
-                first_at=None,
-                claim=batch.claim,
-            )
+    assert row is not None
+    for to in addressees:
+        if to.batch:
+            _gather(batch, row, to, now)
+        elif not to.catching_up or not _catching_up(batch, to.id):
+            _deliver(batch, event, row, to, now=now, lane=order_row if to.ordered else None)
+    return tuple(to.id for to in addressees)
+
+
+def _deliver(
+    batch: Batch, event: Event, row: int, to: Addressee, *, now: Millis, lane: int | None
+) -> None:
+    """One delivery: born leased, or pending, or behind others of its lane."""
+    subscription = to.id
+    if lane is not None and occupied(batch, subscription, lane):
+        batch.connection.execute(_INSERT, (row, subscription, BEHIND, now, None, lane))
+        return
+    leased = batch.room.get(subscription, 0) > 0 and not line_waits(batch, subscription, now)
+    delivery = batch.connection.execute(
+        _INSERT, (row, subscription, int(leased), now, batch.claim if leased else None, lane)
+    ).lastrowid
+    assert delivery is not None
+    if not leased:
+        batch.behind[subscription] = True
+        batch.waits(subscription, now)
+        return
+    batch.bear(
+        Delivery(
+            id=delivery,
+            subscription=subscription,
+            event_id=event.id,
+            event_type=event.type,
+            body=event.body,
+            attempts=0,
+            number=0,
+            first_at=None,
+            claim=batch.claim,
+            due=now,
+            lane=lane,
         )
-    return matched
+    )
 
 
-def _behind(batch: Batch, subscription: int, now: Millis) -> bool:
-    """Whether due deliveries of this subscription wait already: nothing new may overtake them."""
-    known = batch.behind.get(subscription)
-    if known is None:
-        found = batch.connection.execute(
-            "SELECT 1 FROM deliveries WHERE subscription = ? AND state = 0 AND state < 2"
-            " AND due <= ? LIMIT 1",
-            (subscription, now),
-        ).fetchone()
-        known = batch.behind[subscription] = found is not None
-    return known
+def _gather(batch: Batch, row: int, to: Addressee, now: Millis) -> None:
+    """One delivery of a subscription that takes batches: due once enough or enough time came together."""
+    if to.catching_up and _catching_up(batch, to.id):
+        return
+    due = Millis(now + to.wait)
+    batch.connection.execute(_INSERT, (row, to.id, PENDING, due, None, None))
+    batch.waits(to.id, now if gathered(batch, to.id, to.batch) else due)
+
+
+def _catching_up(batch: Batch, subscription: int) -> bool:
+    """Whether its history is not told yet: this event will be a part of it.
+
+    The routes may not know yet that it has ended; the transaction does.
+    """
+    row = batch.connection.execute(
+        "SELECT history IS NOT NULL FROM subscriptions WHERE id = ?", (subscription,)
+    ).fetchone()
+    return bool(row[0])

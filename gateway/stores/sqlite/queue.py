@@ -3,10 +3,22 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from gateway.models import Delivery, Millis
-from gateway.retries import Step
-from gateway.stores.base import Claimed, Settlement
+from gateway.retries import CODES, Decision, DeliveryState, Step
+from gateway.stores.base import Claimed, Health, Settlement, Wanted
+from gateway.stores.sqlite.batches import claim_batches, end_members
+from gateway.stores.sqlite.lanes import COLUMNS, PARKED, PENDING, advance, leased
 from gateway.stores.sqlite.publish import Route, publish
 from gateway.stores.sqlite.writer import Batch, Writer
+
+DELIVERED = CODES[DeliveryState.DELIVERED]
+DEAD = CODES[DeliveryState.DEAD]
+AFTER = {
+    Step.DELIVERED: DELIVERED,
+    Step.DEAD: DEAD,
+    Step.GONE: DEAD,
+    Step.PARK: PARKED,
+}
+"""The state of a delivery after an attempt; after all other steps it is pending."""
 
 
 class SqliteQueue:
@@ -19,7 +31,7 @@ class SqliteQueue:
         """Make all leases due again: on SQLite there is one process, and it has just started."""
         await self._writer.submit(_void_leases, bounded=False, heavy=True)
 
-    async def claim(self, wanted: Mapping[int, int], now: Millis) -> Claimed:
+    async def claim(self, wanted: Mapping[int, Wanted], now: Millis) -> Claimed:
         """See `gateway.stores.base.Queue`."""
         claimed: Claimed = await self._writer.submit(
             lambda batch: _claim(batch, wanted, now), bounded=False
@@ -37,7 +49,7 @@ class SqliteQueue:
     async def bury(self, subscription: int, reason: str, now: Millis) -> int:
         """See `gateway.stores.base.Queue`."""
         count: int = await self._writer.submit(
-            lambda batch: _bury(batch, subscription, reason, now), heavy=True
+            lambda batch: bury(batch, subscription, reason, now), heavy=True
         )
         return count
 
@@ -53,49 +65,42 @@ def _void_leases(batch: Batch) -> None:
     )
 
 
-def _claim(batch: Batch, wanted: Mapping[int, int], now: Millis) -> Claimed:
+def _claim(batch: Batch, wanted: Mapping[int, Wanted], now: Millis) -> Claimed:
     found: list[Delivery] = []
     next_due: dict[int, Millis | None] = {}
-    for subscription, count in wanted.items():
-        rows = batch.connection.execute(
-            "SELECT d.id, e.event_id, e.type, e.body, d.attempts, d.number, d.first_at"
-            " FROM deliveries d JOIN events e ON e.id = d.event"
-            " WHERE d.subscription = ? AND d.state = 0 AND d.state < 2 AND d.due <= ?"
-            " ORDER BY d.due, d.id LIMIT ?",
-            (subscription, now, count),
-        ).fetchall()
-        found.extend(_delivery(row, subscription, batch.claim) for row in rows)
-        batch.connection.executemany(
-            "UPDATE deliveries SET state = 1, claim = ? WHERE id = ?",
-            [(batch.claim, row[0]) for row in rows],
-        )
-        next_due[subscription] = batch.connection.execute(
-            "SELECT min(due) FROM deliveries WHERE subscription = ? AND state = 0 AND state < 2",
-            (subscription,),
-        ).fetchone()[0]
+    for subscription, want in wanted.items():
+        claim = claim_batches if want.batch else _claim_singly
+        deliveries, next_due[subscription] = claim(batch, subscription, want, now)
+        found.extend(deliveries)
     return Claimed(deliveries=found, next_due=next_due)
 
 
-def _delivery(
-    row: tuple[int, str, str, bytes, int, int, Millis | None], subscription: int, claim: int
-) -> Delivery:
-    number, event_id, event_type, body, attempts, made, first_at = row
-    return Delivery(
-        id=number,
-        subscription=subscription,
-        event_id=event_id,
-        event_type=event_type,
-        body=body,
-        attempts=attempts,
-        number=made,
-        first_at=first_at,
-        claim=claim,
+def _claim_singly(
+    batch: Batch, subscription: int, wanted: Wanted, now: Millis
+) -> tuple[list[Delivery], Millis | None]:
+    rows = batch.connection.execute(
+        f"SELECT {COLUMNS} FROM deliveries d JOIN events e ON e.id = d.event"  # noqa: S608
+        " WHERE d.subscription = ? AND d.state = 0 AND d.state < 2 AND d.due <= ?"
+        " ORDER BY d.due, d.id LIMIT ?",
+        (subscription, now, wanted.count),
+    ).fetchall()
+    batch.connection.executemany(
+        "UPDATE deliveries SET state = 1, claim = ? WHERE id = ?",
+        [(batch.claim, row[0]) for row in rows],
     )
+    (due,) = batch.connection.execute(
+        "SELECT min(due) FROM deliveries WHERE subscription = ? AND state = 0 AND state < 2",
+        (subscription,),
+    ).fetchone()
+    return [leased(row, subscription, batch.claim) for row in rows], due
 
 
 def _settle(batch: Batch, settlements: Sequence[Settlement], route: Route) -> None:
     batch.connection.executemany(
-        "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_attempt, settlements)
+        "INSERT INTO attempts (delivery, number, started_at, duration, status, failure, detail,"
+        " address, head, queued_at, connected, first_byte)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        map(_attempt, settlements),
     )
     successes: dict[int, Millis] = {}
     delivered: list[tuple[int, Millis, Millis, int]] = []
@@ -107,8 +112,8 @@ def _settle(batch: Batch, settlements: Sequence[Settlement], route: Route) -> No
             delivered.append((delivery.number + 1, started, ended, delivery.id))
         else:
             _fail(batch, settlement)
-            for event in settlement.events:
-                publish(batch, route, event, now=event.recorded)
+        for event in settlement.events:
+            publish(batch, route, event, now=event.recorded)
     # Whatever became of the claim: the consumer has it.
     batch.connection.executemany(
         "UPDATE deliveries SET state = 2, claim = NULL, attempts = attempts + 1,"
@@ -120,6 +125,11 @@ def _settle(batch: Batch, settlements: Sequence[Settlement], route: Route) -> No
         "UPDATE subscriptions SET last_success = max(coalesce(last_success, 0), ?) WHERE id = ?",
         [(ended, subscription) for subscription, ended in successes.items()],
     )
+    for settlement in settlements:
+        if settlement.health is not None:
+            _note_health(batch, settlement.delivery.subscription, settlement.health)
+        if settlement.delivery.size > 1 or settlement.delivery.lane is not None:
+            _end_together(batch, settlement)
 
 
 def _ended(settlement: Settlement) -> Millis:
@@ -139,35 +149,40 @@ def _attempt(settlement: Settlement) -> tuple[object, ...]:
         outcome.detail,
         outcome.address,
         outcome.head,
+        delivery.due,
+        outcome.connected,
+        outcome.first_byte,
     )
 
 
 def _fail(batch: Batch, settlement: Settlement) -> None:
     """A failed attempt: the delivery waits or is dead, and perhaps its subscription waits too."""
     delivery, decision = settlement.delivery, settlement.decision
-    final = decision.step in {Step.DEAD, Step.GONE}
     ended = _ended(settlement)
+    state = AFTER.get(decision.step, PENDING)
     batch.connection.execute(
         "UPDATE deliveries SET state = ?, claim = NULL, due = ?, attempts = attempts + ?,"
-        " number = ?, first_at = coalesce(first_at, ?), finished_at = ?, reason = ?"
+        " number = ?, first_at = coalesce(first_at, ?), finished_at = ?, reason = ?, manual = NULL"
         " WHERE id = ? AND claim = ? AND state = 1",
         (
-            3 if final else 0,
+            state,
             decision.due if decision.due is not None else ended,
             int(decision.counted),
             delivery.number + 1,
             settlement.outcome.started_at,
-            ended if final else None,
+            None if state < DELIVERED else ended,
             decision.reason or settlement.outcome.detail,
             delivery.id,
             delivery.claim,
         ),
     )
-    execute, subscription = batch.connection.execute, delivery.subscription
-    if not final and decision.due is not None:
-        batch.waiting[subscription] = min(
-            decision.due, batch.waiting.get(subscription, decision.due)
-        )
+    if state == PENDING and decision.due is not None:
+        batch.waits(delivery.subscription, decision.due)
+    _note_state(batch, delivery.subscription, decision, ended)
+
+
+def _note_state(batch: Batch, subscription: int, decision: Decision, now: Millis) -> None:
+    execute = batch.connection.execute
     if decision.hold is not None:
         execute(
             "UPDATE subscriptions SET hold_until = max(coalesce(hold_until, 0), ?) WHERE id = ?",
@@ -178,7 +193,7 @@ def _fail(batch: Batch, settlement: Settlement) -> None:
             "UPDATE subscriptions SET state = 'gone', reason = ? WHERE id = ?",
             (decision.reason, subscription),
         )
-        _bury(batch, subscription, "gone", ended)
+        bury(batch, subscription, "gone", now)
     elif decision.step is Step.PAUSE:
         execute(
             "UPDATE subscriptions SET state = 'paused', reason = ? WHERE id = ? AND state = 'active'",
@@ -186,9 +201,31 @@ def _fail(batch: Batch, settlement: Settlement) -> None:
         )
 
 
-def _bury(batch: Batch, subscription: int, reason: str, now: Millis) -> int:
+def _note_health(batch: Batch, subscription: int, health: Health) -> None:
+    batch.connection.execute(
+        "UPDATE subscriptions SET failing_since = ?, broken_until = ?, trips = ? WHERE id = ?",
+        (health.failing_since, health.broken_until, health.trips, subscription),
+    )
+
+
+def _end_together(batch: Batch, settlement: Settlement) -> None:
+    """What ended takes its batch with it, and lets the next of its lane go."""
+    delivery, decision, ended = settlement.delivery, settlement.decision, _ended(settlement)
+    state = AFTER.get(decision.step, PENDING)
+    if state < DELIVERED:
+        return
+    if delivery.size > 1:
+        reason = decision.reason or None
+        end_members(batch, delivery.id, state=state, now=ended, reason=reason)
+    if delivery.lane is not None:
+        advance(batch, delivery.subscription, delivery.lane, ended)
+
+
+def bury(batch: Batch, subscription: int, reason: str, now: Millis) -> int:
+    """End what is unfinished, but for what is in flight, and what shares a batch with that."""
     return batch.connection.execute(
         "UPDATE deliveries SET state = 3, claim = NULL, finished_at = ?, reason = ?"
-        " WHERE subscription = ? AND state = 0 AND state < 2",
-        (now, reason, subscription),
+        " WHERE subscription = ? AND state < 1 AND (leader IS NULL OR leader NOT IN"
+        " (SELECT id FROM deliveries WHERE subscription = ? AND state = 1 AND state < 2))",
+        (now, reason, subscription, subscription),
     ).rowcount

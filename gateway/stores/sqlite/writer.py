@@ -63,6 +63,17 @@ class Batch:
         self.behind: dict[int, bool] = {}
         self.unlinked: bool | None = None  # whether any fact waits for its order, once known
 
+    def waits(self, subscription: int, due: Millis) -> None:
+        """Note that something was written which can be claimed from `due` on."""
+        known = self.waiting.get(subscription)
+        if known is None or due < known:
+            self.waiting[subscription] = due
+
+    def bear(self, delivery: Delivery) -> None:
+        """Take room for a delivery that is leased already; it is handed over after the commit."""
+        self.room[delivery.subscription] -= 1
+        self.born.append(delivery)
+
     def undo(self, mark: int) -> None:
         """Give back the room of what was born since `mark`."""
         for delivery in self.born[mark:]:

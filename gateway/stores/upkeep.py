@@ -1,0 +1,58 @@
+"""The contract of what keeps a store small, and of what is remembered of each source."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from gateway.models import Event, Millis
+
+
+class Cutoffs(msgspec.Struct, frozen=True, kw_only=True):
+    """Before these times, rows may go: callbacks by reception, events by recording, attempts by start.
+
+    `hashes` is when the last that is needed to know a repeat may go; never later than `callbacks`.
+    """
+
+    callbacks: Millis
+    hashes: Millis
+    events: Millis
+    attempts: Millis
+
+
+class Removed(msgspec.Struct, frozen=True, kw_only=True):
+    """What one slice did; `more` says that another one would find something."""
+
+    callbacks: int = 0
+    events: int = 0
+    attempts: int = 0
+    more: bool = False
+
+
+class SourceState(msgspec.Struct, frozen=True, kw_only=True):
+    """When a source was last heard of, and since when it is known to be silent."""
+
+    last_at: Millis | None = None
+    silent_since: Millis | None = None
+
+
+class Upkeep(Protocol):
+    """What the janitor needs."""
+
+    async def prune(self, cutoffs: Cutoffs) -> Removed:
+        """Remove one slice of what is too old, and nothing that is still needed."""
+        ...
+
+    async def shrink(self) -> bool:
+        """Give a slice of free pages back to the disk; whether there are more."""
+        ...
+
+    async def sources(self) -> Mapping[str, SourceState]:
+        """What is remembered, by the names of sources."""
+        ...
+
+    async def remember(
+        self, states: Mapping[str, SourceState], events: Sequence[Event] = ()
+    ) -> None:
+        """Write what is known of sources, and publish operational events with it."""
+        ...
