@@ -8,12 +8,12 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from benchmarks import latency, memory, parts, whole
+from benchmarks import drain, latency, memory, parts, scale, whole
 from benchmarks.processes import BenchmarkError, workplace
 from benchmarks.settings import FULL, QUICK
 from benchmarks.table import Results, show
 
-SECTIONS = ("parts", "whole", "latency", "memory")
+SECTIONS = ("parts", "whole", "ordered", "fan_out", "latency", "memory", "drain", "retained")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -50,8 +50,12 @@ def _measure(only: Sequence[str], *, quick: bool, progress: Console) -> Results:
 
         run("parts", parts.measure)
         run("whole", whole.measure)
+        run("ordered", scale.ordered)
+        run("fan_out", scale.fan_out)
         run("latency", latency.measure)
         run("memory", memory.measure)
+        run("drain", drain.measure)
+        run("retained", scale.retained)
     _same_rows(results)
     return results
 

@@ -3,12 +3,14 @@
 import contextlib
 import http.client
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import traffic
-from benchmarks.processes import Process, free_port
+from benchmarks.processes import BenchmarkError, Process, free_port
 
 DATABASE = "gateway.db"
 TABLES = ("callbacks", "orders", "links", "events", "deliveries", "attempts")
@@ -36,13 +38,14 @@ _SUBSCRIPTION = """
 url = "{url}"
 types = ["order.*"]
 secrets = ["whsec_{key}"]
+ordering = "{ordering}"
 """
 
 
 class Gateway:
     """One folder with a configuration and a database; it can be started again in it."""
 
-    def __init__(self, folder: Path, *, targets: Sequence[str]) -> None:
+    def __init__(self, folder: Path, *, targets: Sequence[str], ordering: str = "none") -> None:
         self.port = free_port()
         self.database = folder / DATABASE
         self._admin = free_port()
@@ -55,9 +58,10 @@ class Gateway:
             secret=traffic.SECRET,
         )
         subscriptions = [
-            _SUBSCRIPTION.format(number=number, url=url, key=traffic.KEY)
+            _SUBSCRIPTION.format(number=number, url=url, key=traffic.KEY, ordering=ordering)
             for number, url in enumerate(targets)
         ]
+        self._names = [f"s{number}" for number in range(len(targets))]
         self._config = folder / "gateway.toml"
         self._config.write_text(text + "".join(subscriptions))
 
@@ -75,6 +79,20 @@ class Gateway:
                     raise process.error(f"not ready within {within:.0f} s")
                 time.sleep(0.01)
             yield process, time.monotonic() - begun
+
+    def command(self, *words: str) -> None:
+        """Run `gateway WORDS` for this gateway. Raises `BenchmarkError` when it fails."""
+        arguments = [sys.executable, "-m", "gateway", *words, "--config", str(self._config)]
+        done = subprocess.run(
+            arguments, cwd=self._folder, capture_output=True, text=True, timeout=60, check=False
+        )
+        if done.returncode:
+            raise BenchmarkError(f"gateway {' '.join(words)}: {done.stderr.strip()}")
+
+    def each(self, verb: str) -> None:
+        """`pause` or `resume` all subscriptions."""
+        for name in self._names:
+            self.command("subscriptions", verb, name)
 
     def pending(self) -> int:
         """Deliveries that have not ended."""

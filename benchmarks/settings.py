@@ -15,6 +15,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate: float = 200.0
     latency_events: int = 2_000
     unloaded: int = 400
+    fan_out: int = 10
+    fan_out_events: int = 4_000
+    retained: int = 1_000_000
     backlog_callbacks: int = 20_000
     backlog_subscriptions: int = 10
     rest: float = 5.0
@@ -29,6 +32,8 @@ QUICK = Settings(
     warm_up=1_000,
     latency_events=600,
     unloaded=100,
+    fan_out_events=600,
+    retained=20_000,
     backlog_callbacks=1_000,
     rest=1.0,
 )

@@ -82,12 +82,14 @@ def efficiency(parts: Mapping[str, float], whole: float) -> float:
     return sum(parts.values()) / whole
 
 
-def compare(promised: Iterable[str], arrived: Mapping[str, Sequence[int]]) -> Arrivals:
-    """Hold the ids of the receipts against the arrivals by webhook-id."""
+def compare(
+    promised: Iterable[str], arrived: Mapping[str, Sequence[int]], *, times: int = 1
+) -> Arrivals:
+    """Hold the ids of the receipts against the arrivals by webhook-id; each is to come so often."""
     expected = set(promised)
     return Arrivals(
-        missing=sum(1 for name in expected if not arrived.get(name)),
-        repeated=sum(len(times) - 1 for times in arrived.values() if len(times) > 1),
+        missing=sum(max(times - len(arrived.get(name, ())), 0) for name in expected),
+        repeated=sum(max(len(found) - times, 0) for found in arrived.values()),
         unknown=sum(1 for name in arrived if name not in expected),
     )
 

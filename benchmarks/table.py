@@ -9,15 +9,22 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.drain import Drain
 from benchmarks.latency import Latency
 from benchmarks.memory import Memory
 from benchmarks.parts import Parts
+from benchmarks.scale import FanOut, Retained
 from benchmarks.stats import Bar, Quantiles, efficiency
 from benchmarks.whole import Whole
 
-EFFICIENCY = 0.5
+EFFICIENCY = 0.6
+EFFICIENCY_ORDERED = 0.5
+FAN_OUT = 2.5
 TIMES_UNLOADED = 5.0
+TIMES_CALM = 1.3
 RESIDENT = 120.0  # MiB
+READY = 3.0  # seconds
+LOSS = 15.0  # per cent
 
 Row = tuple[str, str, str]
 
@@ -29,34 +36,38 @@ class Results(msgspec.Struct, kw_only=True):
     parts: Parts | None = None
     whole: Whole | None = None
     latency: Latency | None = None
+    ordered: Whole | None = None
+    fan_out: FanOut | None = None
     memory: Memory | None = None
+    drain: Drain | None = None
+    retained: Retained | None = None
 
     def bars(self) -> list[Bar]:
         """What was measured of what must be reached (design section 10)."""
-        found = []
+        found: list[Bar] = []
+
+        def bar(name: str, value: float, limit: float, *, least: bool, unit: str = "") -> None:
+            found.append(Bar(name=name, value=value, limit=limit, at_least=least, unit=unit))
+
         if self.parts and self.whole:
             share = efficiency(self.parts.costs(), self.whole.cpu)
-            found.append(Bar(name="efficiency", value=share, limit=EFFICIENCY, at_least=True))
+            bar("efficiency", share, EFFICIENCY, least=True)
+        if self.parts and self.ordered:
+            share = efficiency(self.parts.costs(), self.ordered.cpu)
+            bar("efficiency, ordered", share, EFFICIENCY_ORDERED, least=True)
+        if self.fan_out and self.whole:
+            share = self.whole.cpu * self.fan_out.subscriptions / self.fan_out.cpu
+            bar("fan-out", share, FAN_OUT, least=True)
         if self.latency:
-            found.append(
-                Bar(
-                    name="p50 / unloaded sum",
-                    value=self.latency.ratio,
-                    limit=TIMES_UNLOADED,
-                    at_least=False,
-                )
-            )
+            bar("p50 / unloaded sum", self.latency.ratio, TIMES_UNLOADED, least=False)
         if self.memory:
             highest = max(self.memory.serving, self.memory.restarted)
-            found.append(
-                Bar(
-                    name="resident memory",
-                    value=highest,
-                    limit=RESIDENT,
-                    at_least=False,
-                    unit=" MiB",
-                )
-            )
+            bar("resident memory", highest, RESIDENT, least=False, unit=" MiB")
+            bar("ready", self.memory.ready, READY, least=False, unit=" s")
+        if self.drain:
+            bar("accept beside a drain", self.drain.ratio, TIMES_CALM, least=False)
+        if self.retained:
+            bar("loss", self.retained.loss * 100, LOSS, least=False, unit=" %")
         return found
 
 
@@ -66,7 +77,7 @@ def show(console: Console, results: Results) -> None:
     table.add_column("measured")
     table.add_column("value", justify="right")
     table.add_column("bar", justify="right")
-    for section in (_parts, _whole, _latency, _memory):
+    for section in (_parts, _whole, _others, _latency, _memory, _drain, _retained):
         rows = list(section(results))
         for row in rows:
             table.add_row(*row)
@@ -105,6 +116,37 @@ def _whole(results: Results) -> Iterator[Row]:
     yield "each event came once, signed", f"{whole.events:,} of {whole.events:,}", ""
 
 
+def _others(results: Results) -> Iterator[Row]:
+    if results.ordered:
+        yield "CPU an event, ordered", f"{results.ordered.cpu:.0f} us", ""
+        yield from _bar(results, "efficiency, ordered", "efficiency, ordered")
+    found = results.fan_out
+    if found:
+        name = f"CPU an event to {found.subscriptions} subscriptions"
+        yield name, f"{found.cpu:.0f} us", ""
+        yield "deliveries per CPU-second", f"{found.subscriptions * 1e6 / found.cpu:,.0f}", ""
+        yield from _bar(results, "fan-out", "times those of fan-out 1")
+
+
+def _drain(results: Results) -> Iterator[Row]:
+    found = results.drain
+    if found:
+        yield f"accept at {found.rate:.0f}/s, calm, p50/99", _two(found.calm), ""
+        yield f"beside {found.pending:,} that drain", _two(found.draining), ""
+        yield "drained meanwhile", f"{found.drained_rate:,.0f}/s", ""
+        yield "memory then", f"{found.resident:.0f} MiB", ""
+        yield from _bar(results, "accept beside a drain", "p99 beside the drain / calm")
+
+
+def _retained(results: Results) -> Iterator[Row]:
+    found = results.retained
+    if found:
+        yield "CPU an event, empty store", f"{found.empty:.0f} us", ""
+        name = f"beside {found.events:,} events ({found.mebibytes:,.0f} MiB)"
+        yield name, f"{found.full:.0f} us", ""
+        yield from _bar(results, "loss", "events per CPU-second lost")
+
+
 def _latency(results: Results) -> Iterator[Row]:
     found = results.latency
     if not found:
@@ -128,6 +170,7 @@ def _memory(results: Results) -> Iterator[Row]:
     yield from _bar(results, "resident memory", "resident memory, the higher")
     yield "ready, empty store", f"{found.ready_empty:.2f} s", ""
     yield "ready, with the backlog", f"{found.ready:.2f} s", ""
+    yield from _bar(results, "ready", "ready with the backlog")
 
 
 def _bar(results: Results, name: str, label: str) -> Iterator[Row]:

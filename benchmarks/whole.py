@@ -22,9 +22,11 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
     rows: dict[str, float]  # an event, by table
 
 
-def measure(folder: Path, settings: Settings) -> Whole:
+def measure(
+    folder: Path, settings: Settings, *, subscriptions: int = 1, ordering: str = "none"
+) -> Whole:
     """A warm-up, then rounds of the closed loop, each checked to the last event."""
-    with bench(folder) as work:
+    with bench(folder, subscriptions=subscriptions, ordering=ordering) as work:
         deliver_all(work, count=settings.warm_up, senders=settings.senders)
         rounds = [
             deliver_all(work, count=settings.whole_events, senders=settings.senders)

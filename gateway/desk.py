@@ -1,50 +1,110 @@
-"""What the dispatcher keeps in mind of each subscription: free slots, rate, waits, what is due."""
+"""What the dispatcher keeps in mind of each subscription: slots, rate, health, waits, what is due."""
 
 from collections.abc import Callable
 
-from gateway.models import Millis, Mode, Subscription
-from gateway.stores.base import Status
+from gateway.breaker import Breaker, is_down
+from gateway.consent import asked_for
+from gateway.models import Millis, Mode, Outcome, Subscription
+from gateway.stores.base import Consent, Health, Status
+
+FAILING = 4  # failed attempts in a row after which a subscription is said to be failing
 
 
 class Desk:
-    """One subscription's counters; times are wall milliseconds.
+    """One subscription's counters; times are wall milliseconds, `random()` lies in 0..1.
 
     `next_due` is when something of it that nobody has claimed is due, None when nothing is.
     """
 
-    def __init__(self, status: Status, clock: Callable[[], Millis]) -> None:
-        self._clock = clock
+    def __init__(
+        self, status: Status, clock: Callable[[], Millis], random: Callable[[], float]
+    ) -> None:
+        self._clock, self._random = clock, random
         self.busy = 0
         self.reserved = 0
         self.claiming = False
         self.next_due: Millis | None = Millis(0)
         self.last_success = status.last_success
+        self.streak = 0  # failed attempts since the last success
         self._tokens = 1.0
         self._refilled = clock()
+        self._take_health(status)
         self.update(status)
 
     def update(self, status: Status) -> None:
         """Take over what the catalog says now."""
+        revived = status.state == "active" and getattr(self, "state", "active") != "active"
         self.subscription: Subscription = status.subscription
         self.state = status.state
         self.hold_until = status.hold_until or Millis(0)
-        self._burst = max(1.0, (self.subscription.rate or 0.0) / 10)  # a tenth of a second's worth
+        self._consented = _consented(status)
+        self._rate = _rate(status)
+        self._burst = max(1.0, (self._rate or 0.0) / 10)  # a tenth of a second's worth
+        if revived:
+            self._take_health(status)
+
+    def _take_health(self, status: Status) -> None:
+        health = status.health
+        self.failing_since = health.failing_since
+        self._breaker = Breaker(until=health.broken_until, trips=health.trips, random=self._random)
+        self.streak = 0
+
+    @property
+    def health(self) -> Health:
+        """What is to be kept of how the endpoint does."""
+        return Health(
+            failing_since=self.failing_since,
+            broken_until=self._breaker.until,
+            trips=self._breaker.trips,
+        )
 
     @property
     def batch(self) -> int:
         """How many events go together, 0 without batches."""
         return self.subscription.batch_size if self.subscription.mode is Mode.BATCH else 0
 
+    def close(self) -> None:
+        """Start nothing more: the catalog does not know it any longer."""
+        self.state = "gone"
+
+    def succeeded(self, now: Millis, outcome: Outcome) -> bool:
+        """Note a delivery; whether the subscription was failing until now."""
+        failing = self.failing_since is not None
+        self.last_success, self.failing_since, self.streak = now, None, 0
+        self._breaker.record(now, down=is_down(outcome), slots=self.subscription.slots)
+        return failing
+
+    def failed(self, now: Millis, outcome: Outcome) -> bool:
+        """Note a failed attempt; whether the subscription is failing from now on."""
+        self.streak += 1
+        self._breaker.record(now, down=is_down(outcome), slots=self.subscription.slots)
+        if self.streak < FAILING or self.failing_since is not None:
+            return False
+        self.failing_since = now
+        return True
+
     def open(self, now: Millis) -> bool:
         """Whether it may start anything at all now."""
-        return self.subscription.enabled and self.state == "active" and now >= self.hold_until
+        return (
+            self.state == "active"
+            and self.subscription.enabled
+            and self._consented
+            and now >= self.hold_until
+        )
 
-    def room(self, now: Millis) -> int:
-        """How many deliveries may start now: free slots that also have a rate token."""
+    def room(self, now: Millis, share: int) -> int:
+        """How many deliveries may start now: free slots of its share that also have a rate token."""
         if not self.open(now):
             return 0
-        free = self.subscription.slots - self.busy - self.reserved
-        return max(0, min(free, self._rate_room(now)))
+        slots = min(self.subscription.slots, share)
+        probes = self._breaker.room(now)
+        if probes is not None:
+            slots = min(slots, probes)
+        return max(0, min(slots - self.busy - self.reserved, self._rate_room(now)))
+
+    def active(self, now: Millis) -> bool:
+        """Whether it needs a share of what can be in flight."""
+        return self.busy > 0 or self.reserved > 0 or (self.behind(now) and self.open(now))
 
     def behind(self, now: Millis) -> bool:
         """Whether something is due that nobody has claimed: new deliveries line up behind it."""
@@ -60,13 +120,13 @@ class Desk:
     def reserve(self, count: int) -> None:
         """Set room aside for deliveries that are being claimed or born."""
         self.reserved += count
-        if self.subscription.rate is not None:
+        if self._rate is not None:
             self._tokens -= count
 
     def give_back(self, count: int) -> None:
         """Return room that was not used."""
         self.reserved -= count
-        if self.subscription.rate is not None:
+        if self._rate is not None:
             self._tokens += count
 
     def start(self) -> None:
@@ -76,18 +136,35 @@ class Desk:
 
     def wake_at(self, now: Millis) -> Millis | None:
         """When to look again; None when only an outside change can open it."""
-        if not self.subscription.enabled or self.state != "active" or self.next_due is None:
+        waits_for_others = not self.subscription.enabled or self.state != "active"
+        if waits_for_others or not self._consented or self.next_due is None:
             return None
-        due = max(self.next_due, self.hold_until)
-        if due <= now and self.subscription.rate is not None and self._rate_room(now) < 1:
-            return Millis(now + int((1 - self._tokens) * 1000 / self.subscription.rate) + 1)
+        due = max(self.next_due, self.hold_until, self._breaker.until or Millis(0))
+        if due <= now and self._rate is not None and self._rate_room(now) < 1:
+            return Millis(now + int((1 - self._tokens) * 1000 / self._rate) + 1)
         return due
 
     def _rate_room(self, now: Millis) -> int:
-        rate = self.subscription.rate
-        if rate is None:
+        if self._rate is None:
             return self.subscription.slots
         passed = max(0, now - self._refilled)  # a clock that was set back takes nothing away
-        self._tokens = min(self._burst, self._tokens + passed * rate / 1000)
+        self._tokens = min(self._burst, self._tokens + passed * self._rate / 1000)
         self._refilled = now
         return int(self._tokens)
+
+
+def _consented(status: Status) -> bool:
+    """Whether the endpoint was asked where it wants to be, and agreed (CloudEvents WH-8)."""
+    wanted, known = asked_for(status.subscription), status.handshake
+    if wanted is None:
+        return True
+    return known is not None and known.asked_for == wanted and known.state is Consent.GRANTED
+
+
+def _rate(status: Status) -> float | None:
+    """Deliveries a second: what was configured, and no more than the endpoint granted."""
+    granted = None
+    if status.subscription.origin is not None and status.handshake is not None:
+        granted = status.handshake.rate
+    rates = [status.subscription.rate, granted / 60 if granted is not None else None]
+    return min((rate for rate in rates if rate is not None), default=None)

@@ -14,14 +14,17 @@ from msgspec.structs import replace
 
 from gateway.desk import Desk
 from gateway.errors import Unavailable
-from gateway.models import Delivery, Event, Failure, Millis, Outcome
+from gateway.judge import Judge
+from gateway.models import Delivery, Failure, Millis, Outcome
 from gateway.operations import Operations
-from gateway.retries import Decision, Step, decide
+from gateway.retries import Step
 from gateway.sender import Sender
 from gateway.stores.base import Queue, Settlement, Status, Wanted
 
 logger = logging.getLogger("gateway.dispatcher")
 
+IN_FLIGHT = 1_000  # attempts of all subscriptions together, when many have much to send
+TURN = 32  # deliveries that a subscription claims at a time: then it is the next one's turn
 UNSETTLED = 1_000  # outcomes that may wait for the store before no attempt is started any more
 STORE_PAUSE = 1.0  # seconds between two tries of a store that failed
 LONGEST_SLEEP = 60.0  # seconds; a clock that was set back is noticed after this long
@@ -40,8 +43,9 @@ class Dispatcher:
         refresh: Callable[[], Awaitable[object]],
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._queue, self._sender, self._operations = queue, sender, operations
+        self._queue, self._sender = queue, sender
         self._clock, self._refresh, self._random = clock, refresh, jitter
+        self._judge = Judge(operations, clock=clock, random=jitter)
         self._desks: dict[int, Desk] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._outcomes: list[Settlement] = []
@@ -53,14 +57,17 @@ class Dispatcher:
 
     def update(self, statuses: Sequence[Status]) -> None:
         """Take over the catalog; called at the start and after every change."""
+        for number in self._desks.keys() - {status.subscription.id for status in statuses}:
+            self._desks[number].close()
         for status in statuses:
             desk = self._desks.get(status.subscription.id)
             if desk is None:
-                self._desks[status.subscription.id] = Desk(status, self._clock)
+                self._desks[status.subscription.id] = Desk(status, self._clock, self._random)
             else:
-                if desk.state != status.state:
-                    desk.next_due = Millis(0)
+                changed = desk.state != status.state
                 desk.update(status)
+                if changed:
+                    desk.next_due = Millis(0)
         self._wake.set()
 
     def offer(self) -> dict[int, int]:
@@ -68,12 +75,21 @@ class Dispatcher:
         if self._stopping or len(self._outcomes) > UNSETTLED:
             return {}
         now, room = self._clock(), {}
+        share = self._share(now)
         for number, desk in self._desks.items():
-            count = 0 if desk.claiming or desk.behind(now) else desk.room(now)
+            count = 0 if desk.claiming or desk.behind(now) else desk.room(now, share)
             if count:
                 desk.reserve(count)
                 room[number] = count
         return room
+
+    def _share(self, now: Millis) -> int:
+        """How many attempts each subscription may have in flight that has anything to send.
+
+        Room for all is divided, so that no number of hanging endpoints takes it from the others.
+        """
+        active = sum(desk.active(now) for desk in self._desks.values())
+        return max(IN_FLIGHT // max(active, 1), 1)
 
     def hand_over(
         self, born: Sequence[Delivery], unused: Mapping[int, int], waiting: Mapping[int, Millis]
@@ -106,18 +122,20 @@ class Dispatcher:
     def _sleep(self) -> float:
         """Seconds until something can be claimed."""
         now, best = self._clock(), LONGEST_SLEEP
+        share = self._share(now)
         for desk in self._desks.values():
             at = desk.wake_at(now)
-            if at is not None and (at > now or desk.room(now)):
+            if at is not None and (at > now or desk.room(now, share)):
                 best = min(best, (at - now) / 1000)
         return max(best, 0.0)
 
     async def _claim(self) -> None:
         now = self._clock()
+        share = self._share(now)
         wanted = {
-            number: desk.room(now)
+            number: min(room, TURN)
             for number, desk in self._desks.items()
-            if desk.behind(now) and desk.room(now)
+            if desk.behind(now) and (room := desk.room(now, share))
         }
         if not wanted:
             return
@@ -169,48 +187,11 @@ class Dispatcher:
             logger.exception("delivery dl_%d met a bug", delivery.id)
             outcome = _failed(started, self._clock(), Failure.INTERNAL, f"a bug: {error!r}")
         desk.busy -= 1
-        self._judge(desk, delivery, outcome)
-        if desk.next_due is not None:
-            self._wake.set()
-
-    def _judge(self, desk: Desk, delivery: Delivery, outcome: Outcome) -> None:
-        now = self._clock()
-        decision = decide(
-            desk.subscription,
-            delivery,
-            outcome,
-            now=now,
-            last_success=desk.last_success,
-            random=self._random,
-        )
-        events: tuple[Event, ...] = ()
-        if decision.step is Step.DELIVERED:
-            desk.last_success = now
-        else:
-            decision = _when_gone(desk, decision)
-            events = self._consequences(desk, delivery, decision)
-            _log(desk, delivery, outcome, decision)
-        self._outcomes.append(
-            Settlement(delivery=delivery, outcome=outcome, decision=decision, events=events)
-        )
+        self._outcomes.append(self._judge.settlement(desk, delivery, outcome))
         if self._settling is None:
             self._settling = asyncio.create_task(self._settle())
-
-    def _consequences(
-        self, desk: Desk, delivery: Delivery, decision: Decision
-    ) -> tuple[Event, ...]:
-        """What a failure does to its subscription, at once, and what the gateway says of it."""
-        if decision.hold is not None:
-            desk.hold_until = max(desk.hold_until, decision.hold)
-        if decision.step is Step.DEAD and desk.state != "gone":
-            return (self._operations.exhausted(desk.subscription, delivery, decision.reason),)
-        if decision.step is Step.GONE and desk.state != "gone":
-            desk.state = "gone"
-            return (self._operations.subscription("gone", desk.subscription, decision.reason),)
-        if decision.step is Step.PAUSE and desk.state == "active":
-            desk.state = "paused"
-            return (self._operations.subscription("paused", desk.subscription, decision.reason),)
-        return ()
+        if desk.next_due is not None:
+            self._wake.set()
 
     async def _settle(self) -> None:
         """Write outcomes until there are none; on a store that fails they are kept and tried again."""
@@ -281,13 +262,6 @@ class Dispatcher:
                 await asyncio.wait_for(self._settling, 5)
 
 
-def _when_gone(desk: Desk, decision: Decision) -> Decision:
-    """Nothing of a subscription that is gone is tried again."""
-    if desk.state == "gone" and decision.step in {Step.RETRY, Step.PAUSE}:
-        return Decision(step=Step.DEAD, reason="gone")
-    return decision
-
-
 def _bare(settlement: Settlement) -> Settlement:
     """What it comes to, without the texts of others and without events."""
     outcome, decision = settlement.outcome, settlement.decision
@@ -302,24 +276,3 @@ def _bare(settlement: Settlement) -> Settlement:
 
 def _failed(started: Millis, ended: Millis, failure: Failure, detail: str) -> Outcome:
     return Outcome(started_at=started, duration=ended - started, failure=failure, detail=detail)
-
-
-LOUD = {Step.DEAD, Step.GONE, Step.PAUSE}
-
-
-def _log(desk: Desk, delivery: Delivery, outcome: Outcome, decision: Decision) -> None:
-    """One line an attempt that failed; successes are in the store."""
-    then = f"{decision.step}: {decision.reason}"
-    if decision.step is Step.RETRY and decision.due is not None:
-        wait = (decision.due - outcome.started_at) / 1000
-        then = f"the next one is due in {wait:.3g} s"
-    logger.log(
-        logging.WARNING if decision.step in LOUD else logging.INFO,
-        "dl_%d %s to %s, attempt %d: %s; %s",
-        delivery.id,
-        delivery.event_type,
-        desk.subscription.name,
-        delivery.number + 1,
-        outcome.detail.rstrip("."),
-        then,
-    )

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from gateway.errors import Conflict, GatewayError, Malformed, NotFound
+from gateway.errors import Conflict, GatewayError, Malformed, NotFound, Rejected
 from gateway.events import LATEST
+from gateway.lookout import Lookout
 from gateway.models import Callback, Duration, Entry, Millis, Origin, Reading, Receipt, Verdict
 from gateway.orders.decide import Orders
 from gateway.originals import original_of
@@ -53,12 +54,13 @@ class Receiver:
         sources: Mapping[str, Source],
         outbox: Outbox,
         orders: Orders,
+        lookout: Lookout,
         *,
         clock: Callable[[], Millis],
         random: Callable[[int], bytes] = _random_bytes,
     ) -> None:
         self._sources, self._outbox, self._orders = sources, outbox, orders
-        self._clock, self._random = clock, random
+        self._lookout, self._clock, self._random = lookout, clock, random
 
     def source(self, name: str) -> Source:
         """The source of this name; `NotFound` also for one that is disabled."""
@@ -74,9 +76,14 @@ class Receiver:
         the verdict `quarantined`.
         """
         source = self.source(callback.source)
-        source.provider.verify(
-            callback, secrets=source.secrets, tolerance=source.tolerance, now=self._clock()
-        )
+        try:
+            source.provider.verify(
+                callback, secrets=source.secrets, tolerance=source.tolerance, now=self._clock()
+            )
+        except Rejected as error:
+            self._lookout.refused(source.name, str(error))
+            raise
+        self._lookout.heard(source.name)
         intake = self._read(source, callback, recorded=callback.received_at)
         try:
             return await self._outbox.accept(intake, self._orders.decide)

@@ -11,13 +11,16 @@ import msgspec
 
 from gateway import __version__
 from gateway.config.settings import Settings, SourceSettings
+from gateway.config.subscription import read_subscription, subscription_of
 from gateway.dispatcher import Dispatcher
 from gateway.egress.client import BODY_CAP, ApiClient
 from gateway.egress.rules import Rules
 from gateway.egress.transport import Transport
 from gateway.errors import NotFound
 from gateway.events import Writer
-from gateway.janitor import Janitor
+from gateway.handshakes import Handshakes
+from gateway.janitor import Janitor, Retention
+from gateway.lookout import Lookout
 from gateway.models import Millis, Subscription
 from gateway.operations import Operations
 from gateway.orders.decide import Orders
@@ -26,9 +29,12 @@ from gateway.poller.poller import Poller
 from gateway.providers.base import calls, is_polled
 from gateway.providers.registry import provider_class
 from gateway.receiver import Receiver, Source
+from gateway.replayer import Replayer
 from gateway.sender import Sender
+from gateway.signing import generate_secret
 from gateway.stores.base import Rejections, Status
 from gateway.stores.registry import Store, make_store
+from gateway.subscribing import Rotations
 
 logger = logging.getLogger("gateway.runtime")
 
@@ -48,6 +54,9 @@ class Gateway:
     receiver: Receiver
     rejections: Rejections
     dispatcher: Dispatcher
+    replayer: Replayer
+    handshakes: Handshakes
+    rotations: Rotations
     janitor: Janitor
     poller: Poller
     transport: Transport
@@ -60,9 +69,19 @@ class Gateway:
         """Take over the catalog and begin to deliver."""
         await self.store.start()
         self.store.catalog.on_change(self.dispatcher.update)
+        self.store.catalog.on_change(self.replayer.update)
+        self.store.catalog.on_change(self.handshakes.update)
+        self.store.catalog.on_change(self.rotations.update)
         await self.store.catalog.sync(self.subscriptions)
+        await self.store.catalog.expire(self.clock())  # before anything is signed
         self.store.attach(self.dispatcher)
-        for name, work in (("dispatcher", self.dispatcher.run()), ("janitor", self.janitor.run())):
+        for name, work in (
+            ("dispatcher", self.dispatcher.run()),
+            ("replayer", self.replayer.run()),
+            ("handshakes", self.handshakes.run()),
+            ("rotations", self.rotations.run()),
+            ("janitor", self.janitor.run()),
+        ):
             self.running.append(asyncio.create_task(work, name=name))
         self.running.extend(self.poller.start())
         for task in self.running:
@@ -77,7 +96,10 @@ class Gateway:
     async def stop(self, grace: float) -> None:
         """Let attempts in flight end within `grace` seconds, write everything, close the store."""
         self.janitor.stop()
+        self.rotations.stop()
+        self.replayer.stop()
         await self.poller.stop()
+        await self.handshakes.stop()
         await self.dispatcher.stop(grace)
         await asyncio.gather(*self.running, return_exceptions=True)
         await self.transport.close()
@@ -90,12 +112,17 @@ class Gateway:
         await self.store.catalog.heartbeat(self.clock())
 
     async def replay(self, delivery: str) -> dict[str, object]:
-        """Make a delivery due now, or a new one of one that has ended; `NotFound`, `Conflict`."""
+        """Send a delivery again, as itself or as a new one; `NotFound`, `Conflict`."""
         digits = delivery.removeprefix("dl_")
         if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
             raise NotFound(f"there is no delivery {delivery}")
-        made = await self.store.catalog.replay(int(digits), self.clock())
-        return {"delivery": f"dl_{made}", "replays": f"dl_{digits}"}
+        again = await self.store.replays.again(int(digits), self.clock())
+        behind = None if again.behind is None else f"dl_{again.behind}"
+        return {"delivery": f"dl_{again.made}", "replays": f"dl_{again.delivery}"} | {
+            "batch": again.batch,
+            "behind": behind,
+            "held": again.held,
+        }
 
     async def resume(self, name: str) -> dict[str, object]:
         """Make a paused or gone subscription active again; `NotFound`."""
@@ -104,6 +131,28 @@ class Gateway:
     async def pause(self, name: str) -> dict[str, object]:
         """Hold a subscription's deliveries; `NotFound`."""
         return _shown(await self.store.catalog.pause(name, "paused by the operator"))
+
+    async def subscribe(self, name: str, keys: Mapping[str, object]) -> dict[str, object]:
+        """Add a subscription that no file declares, and say its secret; `ConfigError`, `Conflict`."""
+        wanted = read_subscription(name, keys, self.settings)
+        subscription = subscription_of(name, wanted, self.settings, declared=False)
+        secret = generate_secret()
+        status = await self.store.catalog.create(subscription, secret, self.clock())
+        return _shown(status) | {"secret": secret}
+
+    async def unsubscribe(self, name: str) -> dict[str, object]:
+        """Remove such a subscription and end its deliveries; `NotFound`, `Conflict`."""
+        await self.store.catalog.remove(name, self.clock())
+        return {"subscription": name, "state": "removed"}
+
+    async def rotate(self, name: str, overlap: Millis) -> dict[str, object]:
+        """Sign with a new secret, which is said, and with the others too for `overlap`.
+
+        Raises `NotFound`, and `Conflict` for one whose secrets stand in the file.
+        """
+        secret, now = generate_secret(), self.clock()
+        status = await self.store.catalog.rotate(name, secret, now, overlap=overlap)
+        return _shown(status) | {"secret": secret, "until": now + overlap}
 
     async def retry_callback(self, callback: str, *, dry_run: bool) -> dict[str, object]:
         """Read a quarantined callback once more; what follows. `NotFound`, `Conflict`."""
@@ -122,6 +171,8 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
     store = make_store(settings.store.url, on_fatal=on_fatal)
     orders = Orders(writer)
     operations = Operations(writer, clock=clock)
+    silent_after = _silent_after(settings.sources)
+    lookout = Lookout(store.upkeep, operations, silent_after=silent_after, clock=clock)
     rules = Rules(settings.egress.allow)
     transport = Transport(rules=rules)
     asking = Transport(rules=rules, body_cap=BODY_CAP)
@@ -136,10 +187,22 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
         settings=settings,
         clock=clock,
         store=store,
-        receiver=Receiver(_sources(settings.sources), store.outbox, orders, clock=clock),
+        receiver=Receiver(_sources(settings.sources), store.outbox, orders, lookout, clock=clock),
         rejections=store.rejections,
         dispatcher=dispatcher,
-        janitor=Janitor(store.outbox, orders, clock=clock),
+        replayer=Replayer(store.replays, clock=clock, refresh=store.catalog.refresh),
+        handshakes=Handshakes(
+            store.catalog, transport, public_url=settings.server.public_url, clock=clock
+        ),
+        rotations=Rotations(store.catalog, clock=clock),
+        janitor=Janitor(
+            store.outbox,
+            orders,
+            store.upkeep,
+            lookout,
+            retention=_retention(settings),
+            clock=clock,
+        ),
         poller=Poller(
             [
                 (_polled(name, source), _client(source, asking, clock))
@@ -150,6 +213,7 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
             outbox=store.outbox,
             orders=orders,
             operations=operations,
+            heard=lookout.heard,
             clock=clock,
         ),
         transport=transport,
@@ -176,6 +240,23 @@ def _sources(settings: Mapping[str, SourceSettings]) -> dict[str, Source]:
                 interval=Millis(source.poll.interval) if source.poll is not None else None,
             )
     return found
+
+
+def _silent_after(settings: Mapping[str, SourceSettings]) -> dict[str, Millis]:
+    return {
+        name: Millis(source.silent_after)
+        for name, source in settings.items()
+        if source.enabled and source.silent_after is not None
+    }
+
+
+def _retention(settings: Settings) -> Retention:
+    kept = settings.retention
+    return Retention(
+        callbacks=Millis(kept.callbacks),
+        events=Millis(kept.events),
+        attempts=Millis(kept.attempts),
+    )
 
 
 def _polled(name: str, source: SourceSettings) -> PolledSource:
@@ -212,23 +293,8 @@ def _client(source: SourceSettings, transport: Transport, clock: Callable[[], Mi
 def _subscriptions(settings: Settings) -> list[Subscription]:
     """The declared subscriptions; the catalog gives them their ids."""
     return [
-        Subscription(
-            id=0,
-            name=name,
-            url=declared.url,
-            types=declared.types,
-            sources=declared.sources,
-            shops=declared.shops,
-            profile=declared.profile,
-            mode=declared.mode,
-            secrets=declared.secrets,
-            timeout=Millis(declared.timeout),
-            slots=declared.slots,
-            rate=declared.rate,
-            schedule=tuple(Millis(delay) for delay in declared.schedule),
-            enabled=declared.enabled,
-        )
-        for name, declared in settings.subscriptions.items()
+        subscription_of(name, wanted, settings, declared=True)
+        for name, wanted in settings.subscriptions.items()
     ]
 
 

@@ -8,12 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.config.load import SECTIONS, kinds_of, load
+from gateway.config.load import SECTIONS, load
+from gateway.config.reader import kinds_of
 from gateway.config.settings import (
     PROFILES,
     AdminSettings,
     EgressSettings,
     PollSettings,
+    RetentionSettings,
     ServerSettings,
     Settings,
     SourceSettings,
@@ -31,10 +33,14 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "admin": AdminSettings,
     "store": StoreSettings,
     "egress": EgressSettings,
+    "retention": RetentionSettings,
 }
 # Keys that have no default, and those whose default is that nothing is set.
 WITHOUT_DEFAULT = {"provider", "secrets", "url", "base_url", "token"}
-UNSET = {"livemode", "currency", "price_unit", "line_status", "status_map"}
+UNSET = {
+    *("livemode", "currency", "price_unit", "line_status", "status_map"),
+    *("silent_after", "headers"),
+}
 SERVICE = frozenset(
     {"panel", "order_path", "service_id"}
 )  # what the other panel of 3YOURMIND needs
@@ -50,7 +56,7 @@ def uncommented() -> str:
 
 
 def secrets_in(part: str) -> dict[str, str]:
-    return {name: generate_secret() for name in re.findall(r'"\$\{([A-Z_]+)\}"', part)}
+    return {name: generate_secret() for name in re.findall(r"\$\{([A-Z_]+)\}", part)}
 
 
 @pytest.fixture
@@ -137,6 +143,16 @@ def test_names_the_words_of_status_maps(provider: str) -> None:
         provider_class(provider).Options(status_map={"x": "nothing"})
     (known,) = re.findall(r"not to one of (.*)", str(refused.value))
     assert named == set(known.split(", "))
+
+
+def test_says_the_default_of_what_its_example_sets(used: Settings) -> None:
+    """`silent_after` and `headers` show how they are written; without them nothing is set."""
+    assert SourceSettings(provider="x").silent_after is None
+    assert used.sources["stripe-live"].silent_after is not None
+    assert SubscriptionSettings(url="x", secrets=()).headers == {}
+    headers = used.subscriptions["fulfilment"].headers
+    assert list(headers) == ["Authorization", "X-Shop"]
+    assert headers["X-Shop"] == b"berlin"
 
 
 @pytest.mark.parametrize("name", PROFILES)

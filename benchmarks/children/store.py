@@ -41,7 +41,9 @@ _EVENT = (
     " routing, body, callback, order_row) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _DELIVERY = "INSERT INTO deliveries (event, subscription, state, due, claim) VALUES (?, 1, 1, ?, ?)"
-_ATTEMPT = "INSERT INTO attempts VALUES (?, 1, ?, ?, 200, NULL, '', '127.0.0.1:8080', ?)"
+_ATTEMPT = (
+    "INSERT INTO attempts VALUES (?, 1, ?, ?, 200, NULL, '', '127.0.0.1:8080', ?, ?, 0.0, 1.0)"
+)
 _SETTLED = (
     "UPDATE deliveries SET state = 2, claim = NULL, attempts = attempts + 1,"
     " number = max(number, 1), first_at = coalesce(first_at, ?), finished_at = ?, reason = NULL"
@@ -116,9 +118,11 @@ def prepare(computer: Computer, callback: Callback) -> Rows:
 class Store:
     """One connection, with the gateway's schema and pragmas."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         self._connection = connect(path)
         migrate(self._connection, str(path))
+        if not durable:
+            self._connection.execute("PRAGMA synchronous = OFF")
         self._born: list[tuple[int, int]] = []
 
     def transact(self, batch: list[Rows], *, settle: bool) -> None:
@@ -143,8 +147,12 @@ class Store:
         self._born.append((delivery, rows.at))
 
     def _settle(self, born: list[tuple[int, int]]) -> None:
-        self._connection.executemany(_ATTEMPT, [(row, at, 1.25, b"ok") for row, at in born])
+        self._connection.executemany(_ATTEMPT, [(row, at, 1.25, b"ok", at) for row, at in born])
         self._connection.executemany(_SETTLED, [(at, at + 1, row) for row, at in born])
+
+    def close(self) -> None:
+        """Close the file, with all in it."""
+        self._connection.close()
 
     def rows(self) -> dict[str, int]:
         """Rows by table."""

@@ -5,7 +5,6 @@ and work on the store itself.
 """
 
 import asyncio
-import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -19,7 +18,7 @@ from gateway.cli.look import require_file
 from gateway.cli.serve import socket_path
 from gateway.config.settings import Settings
 from gateway.config.values import NAME
-from gateway.errors import Conflict, GatewayError, NotFound, Unavailable
+from gateway.errors import BadRequest, Conflict, GatewayError, NotFound, Unavailable
 from gateway.runtime import Gateway, build
 from gateway.stores.registry import database_path, make_records
 from gateway.web.server import unix_address
@@ -27,8 +26,12 @@ from gateway.web.server import unix_address
 PATIENCE = 15.0  # seconds; a busy gateway still commits many times within it
 LATER = "; nothing is sent before `gateway serve` runs"
 
-_DELIVERY = re.compile(r"(?:dl_)?[0-9]{1,18}")
-_ERRORS: Mapping[int, type[GatewayError]] = {404: NotFound, 409: Conflict, 503: Unavailable}
+_ERRORS: Mapping[int, type[GatewayError]] = {
+    400: BadRequest,
+    404: NotFound,
+    409: Conflict,
+    503: Unavailable,
+}
 
 Act = Callable[[Gateway], Awaitable[dict[str, object]]]
 Answer = Mapping[str, Any]
@@ -42,40 +45,28 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     live: bool
 
 
-def replay(settings: Settings, delivery: str) -> str:
-    """Send a delivery again; what was done, as a sentence. `NotFound`, `Conflict`, `StartupError`."""
-    if _DELIVERY.fullmatch(delivery) is None:
-        raise NotFound(
-            f"there is no delivery {delivery}: an id looks like dl_7, `gateway deliveries` lists them"
-        )
-    path = f"/v1/deliveries/{delivery}/replay"
-    done = act_on(settings, path, lambda gateway: gateway.replay(delivery))
-    made, replayed = done.answer["delivery"], done.answer["replays"]
-    after = "" if done.live else LATER
-    if made == replayed:
-        return f"{made} had not ended: its next attempt is due now{after}."
-    return f"{replayed} had ended: its event is due again as {made}{after}."
-
-
 def resume(settings: Settings, name: str) -> str:
     """Make a paused or gone subscription active; what was done, as a sentence. `NotFound`."""
-    done = _subscription(settings, name, "resume", lambda gateway: gateway.resume(name))
+    done = on_subscription(settings, name, "resume", lambda gateway: gateway.resume(name))
     return f"Subscription {name} is active: what waits for it is due{'' if done.live else LATER}."
 
 
 def pause(settings: Settings, name: str) -> str:
     """Hold a subscription's deliveries; what was done, as a sentence. `NotFound`."""
-    _subscription(settings, name, "pause", lambda gateway: gateway.pause(name))
+    on_subscription(settings, name, "pause", lambda gateway: gateway.pause(name))
     return (
         f"Subscription {name} is paused: its deliveries are kept until"
         f" `gateway subscriptions resume {name}`."
     )
 
 
-def _subscription(settings: Settings, name: str, verb: str, act: Act) -> Done:
+def on_subscription(
+    settings: Settings, name: str, verb: str, act: Act, *, body: object = None
+) -> Done:
+    """Do something to a subscription; `NotFound` for what cannot be a name."""
     if NAME.fullmatch(name) is None:
         raise NotFound(f"there is no subscription {name}")
-    return act_on(settings, f"/v1/subscriptions/{quote(name, safe='')}/{verb}", act)
+    return act_on(settings, f"/v1/subscriptions/{quote(name, safe='')}/{verb}", act, body=body)
 
 
 def act_on(
@@ -97,8 +88,10 @@ def act_on(
     return Done(answer=asyncio.run(_directly(whole() if whole else settings, act)), live=False)
 
 
-def ask(settings: Settings, path: str, body: object = None) -> Answer | None:
-    """The answer of the running gateway to a POST; None when nothing listens.
+def ask(
+    settings: Settings, path: str, body: object = None, *, method: str = "POST"
+) -> Answer | None:
+    """The answer of the running gateway; None when nothing listens.
 
     A gateway that runs and cannot be reached is not overlooked: the lock that follows refuses.
     """
@@ -106,7 +99,7 @@ def ask(settings: Settings, path: str, body: object = None) -> Answer | None:
         if client is None:
             return None
         try:
-            response = client.post(f"http://gateway{path}", json=body)
+            response = client.request(method, f"http://gateway{path}", json=body)
         except httpx2.TransportError as error:
             raise Unavailable(
                 f"the running gateway gave no answer ({_reason(error)}):"

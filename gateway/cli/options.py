@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway.config.document import read_document
-from gateway.config.load import load, load_store
+from gateway.config.load import load, load_fixed, load_store
 from gateway.config.settings import Settings
 
 DEFAULT_CONFIG = Path("gateway.toml")
@@ -56,6 +56,11 @@ def settings_of(config: Path | None) -> Settings:
 def store_of(config: Path | None) -> Settings:
     """The settings of the store alone: to look, and to change its rows, needs no secrets."""
     return load_store(config, os.environ)
+
+
+def fixed_of(config: Path | None) -> Settings:
+    """The settings without sources and subscriptions: to add one needs the secrets of no other."""
+    return load_fixed(config, os.environ)
 
 
 def sources_of(config: Path | None) -> list[str]:

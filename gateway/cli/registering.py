@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-import os
 import secrets
 from pathlib import Path
 from typing import Protocol, TypeGuard
 
+from gateway.cli.secret_files import new_secret_file
 from gateway.cli.tables import clean
 from gateway.config.settings import PollSettings, Settings, SourceSettings
 from gateway.egress.client import BODY_CAP, ApiClient
@@ -15,7 +15,6 @@ from gateway.egress.transport import Transport
 from gateway.errors import (
     AskFailed,
     ConfigError,
-    Conflict,
     Malformed,
     NotFound,
     StartupError,
@@ -59,7 +58,8 @@ def register(
     folder = config.parent if config is not None else Path()
     path = secret_file or folder / f"{name}.secret"
     secret = secrets.token_urlsafe(SECRET_BYTES)
-    _keep(path, secret)
+    with new_secret_file(path) as put:
+        put(secret)
     try:
         query = provider.registration(url=url, secret=secret)
         reply = asyncio.run(_ask(settings, poll, provider, query))
@@ -137,26 +137,6 @@ def _address(settings: Settings, name: str, url: str | None) -> str:
     if not url.endswith(f"/hooks/{name}"):
         raise StartupError(f"--url: expected a URL that ends in /hooks/{name}, got {url}")
     return url
-
-
-def _keep(path: Path, secret: str) -> None:
-    """Write the secret durably to a new file that only its owner reads."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise Conflict(
-            f"{path} is there already and is not overwritten: name another file with --secret-file"
-        ) from None
-    except OSError as error:
-        raise StartupError(f"{path} cannot be written: {error.strerror}") from None
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(f"{secret}\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise StartupError(f"{path} cannot be written: {error.strerror}") from None
 
 
 async def _ask(

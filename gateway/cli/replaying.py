@@ -5,16 +5,68 @@ from typing import Annotated
 import typer
 
 from gateway.cli.options import Config, store_of
+from gateway.errors import StartupError
+from gateway.retries import DeliveryState
 
 # The modules that a command needs are imported inside it: `gateway --help` needs none of them.
 # ruff: noqa: PLC0415
 
 
 def replay(
-    delivery: Annotated[str, typer.Option(metavar="ID", help="The delivery, as in dl_1.")],
+    *,
+    delivery: Annotated[
+        str | None, typer.Option(metavar="ID", help="This delivery, as in dl_1.")
+    ] = None,
+    event: Annotated[str | None, typer.Option(metavar="ID", help="Of this event.")] = None,
+    order: Annotated[str | None, typer.Option(help="Of all events of this order id.")] = None,
+    subscription: Annotated[str | None, typer.Option(help="Of this subscription.")] = None,
+    event_type: Annotated[
+        str | None, typer.Option("--type", help="As in order.paid, or order.*")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Of events recorded since then: 2h, 2026-08-01T12:00:00Z.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Of events recorded before then.")] = None,
+    state: Annotated[
+        DeliveryState | None, typer.Option(help="In this state, as in dead or parked.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many these are.")
+    ] = False,
+    job: Annotated[
+        int | None, typer.Option(min=1, help="Show a replay that was started before.")
+    ] = None,
     config: Config = None,
 ) -> None:
-    """Send a delivery again: at once when it waits, as a new one when it has ended."""
-    from gateway.cli import control
+    """Send deliveries again: one at once, many as a job; at least one filter, and all must hold."""
+    from gateway.cli import jobs
+    from gateway.stores.replaying import Chosen
 
-    typer.echo(control.replay(store_of(config), delivery))
+    filters = (event, order, subscription, event_type, since, until, state)
+    some = any(one is not None for one in filters)
+    if job is not None:
+        if some or delivery is not None or dry_run:
+            raise StartupError("--job shows a replay that was started before: it stands alone")
+        raise typer.Exit(jobs.attend(store_of(config), job))
+    if delivery is not None and not some and not dry_run:
+        typer.echo(jobs.replay(store_of(config), delivery))
+        return
+    if delivery is None and not some:
+        raise StartupError(
+            "say what to send again: --delivery, --event, --order, --subscription, --type, --since,"
+            " --until, --state"
+        )
+    chosen = Chosen(
+        delivery=None if delivery is None else jobs.number_of(delivery),
+        event=event,
+        order=order,
+        subscription=subscription,
+        type=event_type,
+        since=jobs.moment("--since", since),
+        until=jobs.moment("--until", until),
+        state=state,
+    )
+    if dry_run:
+        jobs.preview(store_of(config), chosen)
+    else:
+        raise typer.Exit(jobs.run(store_of(config), chosen))

@@ -10,8 +10,7 @@ from gateway.cli.look import draw, read, say
 from gateway.cli.tables import Column, View, filled, local, to_json
 from gateway.config.document import read_document
 from gateway.config.environ import Overrides
-from gateway.config.load import kinds_of
-from gateway.config.reader import Place, read_table
+from gateway.config.reader import Place, kinds_of, read_table
 from gateway.config.reader import read as read_key
 from gateway.config.settings import PollSettings, Settings, SourceSettings
 from gateway.egress.rules import parse_target

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from gateway.cli.tables import (
     Column,
     View,
@@ -11,6 +13,7 @@ from gateway.cli.tables import (
     maybe,
     shortened,
     times,
+    why,
 )
 from gateway.models import Millis
 from gateway.stores.views import AttemptRow, CallbackRow, DeliveryRow, EventRow, Story
@@ -55,10 +58,13 @@ def newest(story: Story) -> str:
 
 def _open(story: Story) -> str:
     """What is still to come."""
-    waiting = [d for d in story.deliveries if d.state in {"pending", "leased"}]
+    waiting = [d for d in story.deliveries if d.finished_at is None and d.state != "delivered"]
     if not waiting:
         return ""
-    first = min(waiting, key=lambda delivery: delivery.due)
+    going = [row for row in waiting if times(row)[0]]
+    if not going:
+        return f"; unfinished deliveries: {len(waiting)}, {waiting[0].id} is {waiting[0].state}"
+    first = min(going, key=lambda delivery: delivery.due)
     return f"; unfinished deliveries: {len(waiting)}, {first.id} is due {local(first.due)}"
 
 
@@ -146,21 +152,26 @@ def _deliveries_view(deliveries: Sequence[DeliveryRow], names: Mapping[str, str]
             (
                 *(row.id, row.subscription, names.get(row.event_id, row.event_id), row.state),
                 *(str(row.attempts), *times(row)),
-                (row.reason or "") if row.finished_at is not None else "",
+                why(row if _says_more(row) else replace(row, reason=None)),
             )
             for row in deliveries
         ],
     )
 
 
+def _says_more(row: DeliveryRow) -> bool:
+    """Whether its reason is not that of its last attempt: why it ended, or why it was made."""
+    return row.finished_at is not None or row.attempts == 0 or row.state == "parked"
+
+
 def _attempts_view(story: Story) -> View:
-    columns = ("delivery", "no.", "started", "ms", "answer", "address")
     return View(
         title="Attempts",
         columns=[
-            *(Column(title) for title in columns),
-            Column("error", whole=False),
-            Column("body of the answer", whole=False),
+            *(Column("delivery"), Column("no."), Column("queued", spare=1), Column("started")),
+            *(Column("connected", spare=2), Column("first byte", spare=3), Column("done")),
+            *(Column("answer"), Column("error"), Column("address", spare=4)),
+            *(Column("what it met", whole=False), Column("body of the answer", whole=False)),
         ],
         rows=[
             (delivery, *_attempt(attempt))
@@ -172,7 +183,14 @@ def _attempts_view(story: Story) -> View:
 
 def _attempt(row: AttemptRow) -> tuple[str, ...]:
     return (
-        *(str(row.number), local(row.started_at), f"{row.duration:.1f}"),
-        *(answer(row.status, row.failure), row.address or ""),
+        *(str(row.number), "" if row.queued_at is None else local(row.queued_at)),
+        *(local(row.started_at), "open" if row.connected == 0 else after(row.connected)),
+        *(after(row.first_byte), after(row.duration)),
+        *(maybe(row.status), row.failure or "", row.address or ""),
         *(row.detail if row.failure is not None else "", shortened(row.head)),
     )
+
+
+def after(milliseconds: float | None) -> str:
+    """How long something took, or nothing."""
+    return "" if milliseconds is None else f"{milliseconds:.1f} ms"

@@ -6,6 +6,7 @@ characters, and no markup of theirs is read.
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from io import StringIO
@@ -39,6 +40,9 @@ STYLES = {
     "active": "green",
     "pending": "yellow",
     "leased": "yellow",
+    "batched": "yellow",
+    "behind": "yellow",
+    "parked": "yellow",
     "unlinked": "yellow",
     "paused": "yellow",
     "failing": "yellow",
@@ -204,7 +208,7 @@ def deliveries_view(deliveries: Sequence[DeliveryRow]) -> View:
                 *(row.id, row.subscription, row.event_id, row.type, row.order or "", row.state),
                 *(str(row.attempts), answer(row.last_status, row.last_failure)),
                 *times(row),
-                row.reason or "",
+                why(row),
             )
             for row in deliveries
         ],
@@ -275,18 +279,25 @@ def callback_view(row: CallbackRow, headers: int) -> View:
 def subscriptions_view(rows: Sequence[SubscriptionRow]) -> View:
     """Subscriptions and how they stand."""
     columns = ("subscription", "state", "host", "unfinished", "last success", "waits until")
-    return View(
-        columns=[*(Column(title) for title in columns), Column("reason", whole=False)],
+    health = (Column("failing since"), Column("breaker open until"), Column("handshake"))
+    view = View(
+        columns=[*(Column(title) for title in columns), *health, Column("reason", whole=False)],
         rows=[
             (
                 *(row.name, row.state, row.host, str(row.unfinished)),
                 local(row.last_success) if row.last_success is not None else "never",
-                local(row.hold_until) if row.hold_until is not None else "",
+                *map(_maybe_local, (row.hold_until, row.failing_since, row.broken_until)),
+                row.handshake or "",
                 row.reason or "",
             )
             for row in rows
         ],
     )
+    return filled(view)
+
+
+def _maybe_local(at: Millis | None) -> str:
+    return "" if at is None else local(at)
 
 
 def filled(view: View) -> View:
@@ -313,10 +324,25 @@ def _kept(view: View, kept: Sequence[int]) -> View:
 
 
 def times(row: DeliveryRow) -> tuple[str, str]:
-    """When a delivery is due, or when it ended."""
-    if row.finished_at is None:
-        return local(row.due), ""
-    return "", local(row.finished_at)
+    """When a delivery is due, or when it ended; one that waits for its lane is neither."""
+    if row.finished_at is not None:
+        return "", local(row.finished_at)
+    return "" if row.state in {"parked", "behind"} else local(row.due), ""
+
+
+def why(row: DeliveryRow) -> str:
+    """Why a delivery stands as it does, and what can be done where it cannot go on by itself."""
+    said = [row.reason] if row.reason else []
+    if row.state == "parked":
+        lane = f"{shlex.quote(row.subscription)} {shlex.quote(row.order or '')}"
+        said.append(
+            f"`gateway lanes release {lane}` tries it again, `gateway lanes skip {lane}` gives it up"
+        )
+    if row.behind is not None:
+        said.append(f"waits behind {row.behind} of the same order")
+    if row.leader not in {None, row.id}:
+        said.append(f"in the batch of {row.leader}")
+    return "; ".join(said)
 
 
 def answer(status: int | None, failure: str | None) -> str:

@@ -1,7 +1,9 @@
 """What is allowed and still looks like a mistake: sentences for the operator, not errors."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from gateway.catalogue import MEANINGS
 from gateway.config.reader import Place, suggestion
@@ -9,6 +11,7 @@ from gateway.config.settings import SourceSettings, SubscriptionSettings
 from gateway.egress.rules import Rules, parse_target
 from gateway.errors import ForbiddenAddress
 from gateway.matching import wants_type
+from gateway.models import Mode, Ordering
 from gateway.providers.base import Options, Provider
 from gateway.providers.registry import provider_names
 
@@ -30,10 +33,21 @@ def warnings_of(
             said = _said(providers(source.provider), source.options)
             yield from (f"{place.path}: {sentence}" for sentence in said)
     for name, subscription in subscriptions.items():
-        place = Place("subscriptions").key(name)
-        yield from _local(subscription.url, place.key("url"), rules)
-        yield from _unknown_types(subscription.types, place.key("types"))
-        yield from _unmet(subscription, place, sources)
+        yield from about_subscription(name, subscription, sources, rules)
+
+
+def about_subscription(
+    name: str,
+    subscription: SubscriptionSettings,
+    sources: Mapping[str, SourceSettings],
+    rules: Rules,
+) -> Iterable[str]:
+    """What looks like a mistake in one subscription."""
+    place = Place("subscriptions").key(name)
+    yield from _local(subscription.url, place.key("url"), rules)
+    yield from _unknown_types(subscription.types, place.key("types"))
+    yield from _unmet(subscription, place, sources)
+    yield from _idle(subscription, place)
 
 
 def _said(provider: type[Provider], options: Options) -> Sequence[str]:
@@ -66,6 +80,22 @@ def _unknown_types(patterns: Iterable[str], place: Place) -> Iterable[str]:
         if not any(wants_type([pattern], known) for known in MEANINGS):
             near = suggestion(pattern, [*MEANINGS, *GROUPS])
             yield f'{place.item(index).path}: no event has the type "{pattern}"{near}'
+
+
+def _idle(subscription: SubscriptionSettings, place: Place) -> Iterable[str]:
+    """Keys that say something, and do nothing for want of another one."""
+    if subscription.ordering is not Ordering.ORDER:
+        yield from _set(subscription, ("on_exhausted",), place, 'ordering = "order"')
+    if subscription.mode is not Mode.BATCH:
+        yield from _set(subscription, ("batch_size", "batch_wait"), place, 'mode = "batch"')
+
+
+def _set(
+    subscription: SubscriptionSettings, keys: Collection[str], place: Place, needed: str
+) -> Iterable[str]:
+    for field in msgspec.structs.fields(subscription):
+        if field.name in keys and getattr(subscription, field.name) != field.default:
+            yield f"{place.key(field.name).path}: does nothing without {needed}"
 
 
 def _unmet(

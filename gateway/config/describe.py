@@ -9,7 +9,15 @@ import msgspec
 
 from gateway.config.reader import Place, unwrap
 from gateway.config.settings import PollSettings, Settings
-from gateway.config.values import Rate, Secret, show_duration, show_rate, show_size
+from gateway.config.values import (
+    Rate,
+    Secret,
+    Start,
+    show_duration,
+    show_rate,
+    show_size,
+    show_start,
+)
 from gateway.models import Duration, Size
 
 
@@ -35,15 +43,21 @@ def _lines(value: object, place: Place) -> Iterable[tuple[str, str]]:
         elif unwrap(field.type)[0] is PollSettings:
             continue  # not asked: none of its keys are set
         else:
-            yield place.key(field.name).path, show_value(unwrap(field.type)[0], inner, field.name)
+            key = field.encode_name
+            yield place.key(key).path, show_value(unwrap(field.type)[0], inner, key)
 
 
 def show_value(core: Any, value: object, key: str = "") -> str:
     """A value as the file would have it."""
     if core is Rate:
         return json.dumps(show_rate(value if isinstance(value, float) else None))
+    if core is Start:
+        return json.dumps(show_start(value if isinstance(value, int) else None))
     if value is None:
         return "not set"
+    if isinstance(value, Mapping):
+        pairs = [f"{Place('').key(key).path} = {show_value(None, v)}" for key, v in value.items()]
+        return f"{{ {', '.join(pairs)} }}" if pairs else "{}"
     if isinstance(value, tuple):
         return f"[{', '.join(show_value(None, item) for item in value)}]"
     return _show_scalar(value, key)

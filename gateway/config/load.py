@@ -9,36 +9,40 @@ import msgspec
 from gateway.config.advice import warnings_of
 from gateway.config.document import read_document
 from gateway.config.environ import Overrides
+from gateway.config.network import rules_of, target_at
 from gateway.config.reader import (
-    Given,
     Place,
+    check_name,
+    kinds_of,
+    place_of,
     read,
     read_keys,
     read_table,
     refuse_unknown,
+    sentence_of,
     suggestion,
 )
 from gateway.config.secrets import Vault, bytes_of
 from gateway.config.settings import (
-    PROFILES,
     AdminSettings,
     EgressSettings,
     PollSettings,
-    ProfileName,
+    RetentionSettings,
     ServerSettings,
     Settings,
     SourceSettings,
     StoreSettings,
     SubscriptionSettings,
 )
-from gateway.config.values import NAME, NAME_RULE
-from gateway.egress.rules import Rules, Target, parse_allow, parse_target
-from gateway.errors import ConfigError, ForbiddenAddress, NotFound, StartupError
+from gateway.config.subscription import KINDS, SubscriptionReader
+from gateway.egress.rules import Rules
+from gateway.errors import ConfigError, NotFound, StartupError
 from gateway.providers.base import Options, Polled, Provider, calls, is_polled
 from gateway.providers.registry import provider_class, provider_names
 from gateway.signing import parse_secret
 
 SECTIONS = tuple(field.name for field in msgspec.structs.fields(Settings))[:-1]
+FIXED = SECTIONS[: SECTIONS.index("sources")]
 SQLITE = "sqlite:///"
 THEIRS = 'what its provider signs with, as in secrets = ["${NAME}"]'
 THEIRS_TO_ASK = 'write the bare key of its API, as in token = "${NAME}"'
@@ -64,6 +68,15 @@ def load(
     return Loader(environ, file=path, providers=providers).settings(document)
 
 
+def load_fixed(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """All settings but the sources and subscriptions, for commands that need no secrets.
+
+    Raises `ConfigError` for the first thing that is wrong there.
+    """
+    document = {} if path is None else read_document(path)
+    return Loader(environ, file=None, providers=provider_class).fixed(document)
+
+
 def load_store(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """The settings of the store alone, for commands that need no more, and no secrets.
 
@@ -72,21 +85,6 @@ def load_store(path: Path | None, environ: Mapping[str, str]) -> Settings:
     document = {} if path is None else read_document(path)
     loader = Loader(environ, file=None, providers=provider_class)
     return Settings(store=loader.store(document))
-
-
-def guess_profile(target: Target) -> ProfileName:
-    """The profile of a subscription that names none (design 7)."""
-    path = target.path.partition(b"?")[0]
-    if target.host == "hooks.zapier.com":
-        return "zapier"
-    if b"/webhook/" in path or b"/webhook-test/" in path:
-        return "n8n"
-    return "service"
-
-
-def kinds_of(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """The keys of a table and their types."""
-    return {field.name: field.type for field in msgspec.structs.fields(struct)}
 
 
 class Loader:
@@ -107,26 +105,20 @@ class Loader:
         """The settings; `ConfigError` for the first thing that is wrong."""
         refuse_unknown(SECTIONS, document, Place(""))
         tables = {name: read_table(document.get(name, {}), Place(name)) for name in SECTIONS}
-        server = ServerSettings(**self._fixed("server", ServerSettings, tables))
-        admin = AdminSettings(**self._fixed("admin", AdminSettings, tables))
-        _check_ports(server, admin)
-        store = self.store(document)
-        egress = EgressSettings(**self._fixed("egress", EgressSettings, tables))
-        rules = _rules(egress)
+        fixed = self.fixed(document)
+        rules = rules_of(fixed.egress)
         sources = {
             name: self._source(name, raw, rules)
             for name, raw in _named("sources", tables["sources"])
         }
+        reader = SubscriptionReader(fixed, self._vault)
         subscriptions = {
-            name: self._subscription(name, raw, rules)
+            name: self._subscription(name, raw, reader)
             for name, raw in _named("subscriptions", tables["subscriptions"])
         }
         self._overrides.refuse_unknown()
-        return Settings(
-            server=server,
-            admin=admin,
-            store=store,
-            egress=egress,
+        return msgspec.structs.replace(
+            fixed,
             sources=sources,
             subscriptions=subscriptions,
             warnings=(
@@ -134,6 +126,18 @@ class Loader:
                 *warnings_of(sources, subscriptions, rules, self._providers),
             ),
         )
+
+    def fixed(self, document: Mapping[str, object]) -> Settings:
+        """The settings without sources and subscriptions, which alone hold secrets; `ConfigError`."""
+        tables = {name: read_table(document.get(name, {}), Place(name)) for name in FIXED}
+        server = ServerSettings(**self._fixed("server", ServerSettings, tables))
+        admin = AdminSettings(**self._fixed("admin", AdminSettings, tables))
+        _check_ports(server, admin)
+        store = self.store(document)
+        egress = EgressSettings(**self._fixed("egress", EgressSettings, tables))
+        rules_of(egress)
+        retention = RetentionSettings(**self._fixed("retention", RetentionSettings, tables))
+        return Settings(server=server, admin=admin, store=store, egress=egress, retention=retention)
 
     def store(self, document: Mapping[str, object]) -> StoreSettings:
         """The settings of the store; `ConfigError`."""
@@ -166,9 +170,12 @@ class Loader:
         poll = self._poll(provider, asking, table, place, rules) if is_polled(provider) else None
         if "secrets" in values or (calls(provider) and poll is None):
             if not calls(provider):
-                raise _place_of("secrets", table, place).error("this provider sends no callbacks")
-            at = _place_of("secrets", table, place)
+                raise place_of("secrets", table, place).error("this provider sends no callbacks")
+            at = place_of("secrets", table, place)
             values["secrets"] = self._vault.fill(values.get("secrets", ()), at, bytes_of, THEIRS)
+        elif "silent_after" in values:
+            at = place_of("silent_after", table, place)
+            raise at.error("waits for callbacks, and this source takes none: it is only asked")
         options = _options(provider.Options, chosen, table, place)
         return SourceSettings(**values, poll=poll, options=options)
 
@@ -187,13 +194,13 @@ class Loader:
         if not url:
             example = f'for example base_url = "{EXAMPLE_URL}"'
             raise place.key("base_url").error(f"is required to ask this provider, {example}")
-        at = _place_of("base_url", table, place)
+        at = place_of("base_url", table, place)
         if "?" in url or "#" in url:
             raise at.error("expected a URL without ? and #: what follows is added to it")
-        _target(url, at, rules)
+        target_at(url, at, rules)
         if "token" not in values:
             raise place.key("token").error('is required, as in token = "${NAME}"')
-        at = _place_of("token", table, place)
+        at = place_of("token", table, place)
         token = self._vault.fill_one(values["token"], at, _header_value, THEIRS_TO_ASK)
         return PollSettings(**(values | {"base_url": url.rstrip("/"), "token": token}))
 
@@ -205,33 +212,19 @@ class Loader:
             return self._providers(name)
         except NotFound as error:
             near = suggestion(name, provider_names())
-            raise _place_of("provider", table, place).error(_sentence(error) + near) from None
+            raise place_of("provider", table, place).error(sentence_of(error) + near) from None
         except StartupError as error:
-            raise _place_of("provider", table, place).error(_sentence(error)) from None
+            raise place_of("provider", table, place).error(sentence_of(error)) from None
 
-    def _subscription(self, name: str, raw: object, rules: Rules) -> SubscriptionSettings:
-        place = Place("subscriptions").key(name)
-        kinds = kinds_of(SubscriptionSettings)
-        table = self._overrides.apply(read_table(raw, place), kinds, ("subscriptions", name))
-        values = read_keys(kinds, table, place)
-        if "url" not in values:
-            raise place.key("url").error('is required, for example url = "https://example.com/in"')
-        target = _target(values["url"], _place_of("url", table, place), rules)
-        at = _place_of("secrets", table, place)
-        values["secrets"] = self._vault.fill(values.get("secrets", ()), at, parse_secret, OURS)
-        profile = values.setdefault("profile", guess_profile(target))
-        return SubscriptionSettings(**(msgspec.structs.asdict(PROFILES[profile]) | values))
-
-
-def _place_of(key: str, table: Mapping[str, object], place: Place) -> Place:
-    """The place of a key, with the variable that set it."""
-    raw = table.get(key)
-    return Place(place.key(key).path, raw.variable if isinstance(raw, Given) else None)
-
-
-def _sentence(error: Exception) -> str:
-    """The text of an error so that it can follow a key's path."""
-    return str(error).removesuffix(".")
+    def _subscription(
+        self, name: str, raw: object, reader: SubscriptionReader
+    ) -> SubscriptionSettings:
+        place, path = Place("subscriptions").key(name), ("subscriptions", name)
+        table = self._overrides.apply(read_table(raw, place), KINDS, path)
+        found = reader.read(table, place)
+        at = place_of("secrets", table, place)
+        secrets = self._vault.fill(found.secrets, at, parse_secret, OURS)
+        return msgspec.structs.replace(found, secrets=secrets)
 
 
 def _header_value(text: str) -> bytes:
@@ -249,8 +242,7 @@ def _named(section: str, table: Mapping[str, object]) -> Iterable[tuple[str, obj
         if other != name:
             raise Place(section).key(name).error(f'differs from "{other}" only by case')
     for name in table:
-        if NAME.fullmatch(name) is None:
-            raise Place(section).key(name).error(f"not a name, which is {NAME_RULE}")
+        check_name(name, Place(section).key(name))
     return table.items()
 
 
@@ -262,7 +254,7 @@ def _options(
         return struct(**values)
     except ConfigError as error:
         message = str(error).removeprefix(f"{error.path}: ")
-        raise _place_of(error.path, table, place).error(message) from None
+        raise place_of(error.path, table, place).error(message) from None
 
 
 def _check_ports(server: ServerSettings, admin: AdminSettings) -> None:
@@ -277,21 +269,3 @@ def _check_store(store: StoreSettings, place: Place) -> None:
     path = store.url.removeprefix(SQLITE)
     if path == store.url or not path.strip() or set(path) & set("?#\0"):
         raise place.error(f"expected {SQLITE}PATH, the path of a file, without ? and #")
-
-
-def _rules(egress: EgressSettings) -> Rules:
-    for index, text in enumerate(egress.allow):
-        try:
-            parse_allow(text)
-        except ValueError as error:
-            raise Place("egress.allow").item(index).error(_sentence(error)) from None
-    return Rules(egress.allow)
-
-
-def _target(url: str, place: Place, rules: Rules) -> Target:
-    try:
-        target = parse_target(url)
-        rules.check_target(target)
-    except (ValueError, ForbiddenAddress) as error:
-        raise place.error(_sentence(error)) from None
-    return target

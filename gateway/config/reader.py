@@ -10,6 +10,7 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -20,12 +21,18 @@ from gateway.config.values import (
     A_DURATION,
     A_RATE,
     A_SIZE,
+    A_START,
+    NAME,
+    NAME_RULE,
     Allowed,
     Rate,
     Secret,
+    Start,
     parse_duration,
     parse_rate,
     parse_size,
+    parse_start,
+    start_of,
 )
 from gateway.errors import ConfigError
 from gateway.models import Duration, Size
@@ -34,6 +41,7 @@ PARSERS: Mapping[object, Callable[[str], object]] = {
     Duration: parse_duration,
     Size: parse_size,
     Rate: parse_rate,
+    Start: parse_start,
     Secret: lambda text: Secret(text.encode("utf-8", "surrogateescape")),
 }
 PHRASES: Mapping[object, str] = {
@@ -44,9 +52,17 @@ PHRASES: Mapping[object, str] = {
     Duration: A_DURATION,
     Size: A_SIZE,
     Rate: A_RATE,
+    Start: A_START,
     Secret: "text",
 }
-KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", dict: "a table"}
+KINDS = {
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "text",
+    dict: "a table",
+    NoneType: "nothing",
+}
 SHOWN = 60  # characters of a wrong value that an error repeats
 
 
@@ -72,10 +88,32 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Given(msgspec.Struct, frozen=True):
-    """A value that the environment gave: text, whatever the key wants."""
+    """A value that was given as text, whatever the key wants; `variable` of the environment gave it."""
 
     text: str
-    variable: str
+    variable: str | None = None
+
+
+def kinds_of(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """The keys of a table and their types."""
+    return {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+
+
+def place_of(key: str, table: Mapping[str, object], place: Place) -> Place:
+    """The place of a key, with the variable that set it."""
+    raw = table.get(key)
+    return Place(place.key(key).path, raw.variable if isinstance(raw, Given) else None)
+
+
+def sentence_of(error: Exception) -> str:
+    """The text of an error so that it can follow a key's path."""
+    return str(error).removesuffix(".")
+
+
+def check_name(name: str, place: Place) -> None:
+    """Refuse what is no name of a source or subscription."""
+    if NAME.fullmatch(name) is None:
+        raise place.error(f"not a name, which is {NAME_RULE}")
 
 
 def read_keys(
@@ -141,6 +179,8 @@ def _read_scalar(core: Any, raw: object) -> object:
         return PARSERS[core](raw)
     if isinstance(raw, str) and isinstance(core, type) and issubclass(core, StrEnum):
         return core(raw)
+    if isinstance(raw, datetime) and core is Start:
+        return start_of(raw)
     if core is float and type(raw) in {int, float}:
         return _finite(raw)
     if core in {bool, int, str} and type(raw) is core:

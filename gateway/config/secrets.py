@@ -19,10 +19,10 @@ class Vault:
     """Fills in secrets; `warnings` collects what the operator should hear.
 
     Relative paths are relative to the folder of `file`, the configuration; without one, to the
-    working directory.
+    working directory. Without `environ` nothing is filled in: `${` is refused.
     """
 
-    def __init__(self, environ: Mapping[str, str], file: Path | None) -> None:
+    def __init__(self, environ: Mapping[str, str] | None, file: Path | None) -> None:
         self._environ = environ
         self._folder = Path() if file is None else file.parent
         self._open_file = file if file is not None and _everybody_reads(file) else None
@@ -48,16 +48,22 @@ class Vault:
         )
 
     def fill_one(
-        self, secret: Secret, place: Place, parse: Callable[[str], bytes], origin: str
+        self,
+        secret: Secret,
+        place: Place,
+        parse: Callable[[str], bytes],
+        origin: str,
+        *,
+        hidden: bool = True,
     ) -> Secret:
-        """One secret, never empty; see `fill`."""
+        """One secret, never empty; see `fill`. Others may read one in the file that is not `hidden`."""
         written = text_of(secret)
         if "${" in PLACEHOLDER.sub("", written):
             raise place.error("${ must go on as ${NAME} or ${file:PATH}")
         text = PLACEHOLDER.sub(lambda found: self._value(found, place), written)
         if not text.strip():
             raise place.error("the secret is empty")
-        if text == written and place.variable is None:
+        if hidden and text == written and place.variable is None:
             self._warn_of_open_file()
         try:
             return Secret(parse(text))
@@ -74,6 +80,8 @@ class Vault:
 
     def _value(self, found: re.Match[str], place: Place) -> str:
         name, file = found["name"], found["file"]
+        if self._environ is None:
+            raise place.error("${ is filled in in the configuration file only: write the value")
         if file is not None:
             return self._from_file(file, place)
         if name not in self._environ:

@@ -11,25 +11,34 @@ from typing import Annotated, Literal
 import msgspec
 
 from gateway.config.values import (
+    DAY,
     Allowed,
+    BatchSize,
+    BatchWait,
     ClientError,
+    FinalStatus,
     Host,
     HostPattern,
     Interval,
+    Kept,
+    KeptAttempts,
     Length,
     Name,
     Port,
+    Proxy,
     Rate,
     RequestsPerMinute,
     Schedule,
     Secret,
     Shop,
+    Silence,
     Slots,
+    Start,
     Time,
     Types,
     check_public_url,
 )
-from gateway.models import Duration, Mode, Size
+from gateway.models import Duration, Mode, OnExhausted, Ordering, Size
 from gateway.providers.base import Options
 
 PublicUrl = Annotated[
@@ -82,9 +91,19 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Exceptions to the rule that deliveries go to public addresses only; checked texts."""
+    """The way out; `allow` are exceptions to the rule that it leads to public addresses only."""
 
     allow: tuple[str, ...] = ()
+    proxy: Proxy = ""
+
+
+class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How long what is finished is kept, by age; orders stay, so that an old one is never new."""
+
+    callbacks: Kept = Duration(30 * DAY)
+    events: Kept = Duration(90 * DAY)
+    attempts: KeptAttempts = Duration(30 * DAY)
+    orders: Literal["forever"] = "forever"
 
 
 class PollSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +118,8 @@ class PollSettings(msgspec.Struct, frozen=True, kw_only=True):
 class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One account of a provider; `options` has the keys that only its provider knows.
 
-    Without `secrets` it takes no callbacks, without `poll` it is not asked.
+    Without `secrets` it takes no callbacks, without `poll` it is not asked. `silent_after` is how
+    long a time without a callback is told as a fault; None never is.
     """
 
     provider: str
@@ -109,12 +129,17 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
     tolerance: Time = Duration(300_000)
     include: tuple[Literal["customer", "original"], ...] = ()
     rejection_status: ClientError = 401
+    silent_after: Silence | None = None
     poll: PollSettings | None = None
     options: Options = Options()
 
 
 class SubscriptionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Who wants which events where; `secrets` are key bytes, `rate` deliveries a second."""
+    """Who wants which events where; `secrets` are key bytes, `rate` deliveries a second.
+
+    `headers` are values as they are sent. `start`, whose key is `from`, is the event time in
+    milliseconds from which on a new subscription gets history: None is now, 0 the beginning.
+    """
 
     url: str
     secrets: tuple[Secret, ...]
@@ -137,6 +162,14 @@ class SubscriptionSettings(msgspec.Struct, frozen=True, kw_only=True):
         Duration(72_000_000),
         Duration(86_400_000),
     )
+    headers: dict[str, Secret] = msgspec.field(default_factory=dict)
+    handshake: bool = False
+    ordering: Ordering = Ordering.NONE
+    on_exhausted: OnExhausted = OnExhausted.PARK
+    final_status: tuple[FinalStatus, ...] = ()
+    batch_size: BatchSize = 100
+    batch_wait: BatchWait = Duration(1_000)
+    start: Start | None = msgspec.field(default=None, name="from")
     enabled: bool = True
 
 
@@ -147,6 +180,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     admin: AdminSettings = AdminSettings()
     store: StoreSettings = StoreSettings()
     egress: EgressSettings = EgressSettings()
+    retention: RetentionSettings = RetentionSettings()
     sources: Mapping[str, SourceSettings] = {}
     subscriptions: Mapping[str, SubscriptionSettings] = {}
     warnings: tuple[str, ...] = ()

@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Annotated, Any, NewType
 
 import msgspec
 
-from gateway.egress.rules import parse_target
-from gateway.models import Duration, Size
+from gateway.egress.rules import parse_proxy, parse_target
+from gateway.events import LATEST, rfc3339
+from gateway.models import Duration, Millis, Size
 
 Rate = NewType("Rate", float)  # deliveries a second; in the configuration "20/s", "100/m", "none"
+Start = NewType("Start", int)  # milliseconds since 1970; in the configuration a time, "beginning"
 
 DAY = 86_400_000
 YEAR = 365 * DAY
@@ -22,12 +25,19 @@ PER_SECOND = {"s": 1, "m": 60}
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 SHOP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 TYPE = re.compile(r"\*|[a-z0-9_-]+(\.[a-z0-9_-]+)*(\.\*)?")
+TIME = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
+)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+PORT = re.compile(r":[0-9]+/?$")
+OWN_RULES = frozenset({410, 415, 429})  # of the statuses from 400 to 499
 LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 HOST = re.compile(rf"{LABEL}(\.{LABEL})*")
 
 NAME_RULE = "1 to 63 of a-z, 0-9 and -, beginning with a letter or digit"
 A_DURATION = 'a time such as "500ms", "30s", "5m", "2h" or "30d", at most "365d"'
 A_SIZE = 'a size such as "64KiB" or "1MiB", at most "1GiB"'
+A_START = '"now", "beginning", or a time with its offset, such as "2025-03-01T00:00:00Z"'
 A_RATE = 'a rate such as "20/s" or "100/m", or "none"'
 
 
@@ -77,6 +87,30 @@ def parse_rate(text: str) -> Rate | None:
     if not 1 <= amount <= 1_000_000:
         raise ValueError(text)
     return Rate(amount / PER_SECOND[unit.removeprefix("/")])
+
+
+def parse_start(text: str) -> Start | None:
+    """`"now"` as None, `"beginning"` as 0, a time of RFC 3339 as milliseconds; else `ValueError`."""
+    if text in {"now", "beginning"}:
+        return None if text == "now" else Start(0)
+    if TIME.fullmatch(text) is None:
+        raise ValueError(text)
+    return start_of(datetime.fromisoformat(text.upper()))
+
+
+def start_of(moment: datetime) -> Start:
+    """A moment as milliseconds; `ValueError` before 1970 and for a time that has no offset."""
+    if moment.tzinfo is None:
+        raise ValueError
+    milliseconds = (moment - EPOCH) // timedelta(milliseconds=1)
+    return Start(within(0, LATEST)(milliseconds))
+
+
+def show_start(value: int | None) -> str:
+    """The text that `parse_start` reads back."""
+    if not value:
+        return "now" if value is None else "beginning"
+    return rfc3339(Millis(value))
 
 
 def _amount(text: str, units: str) -> tuple[int, str]:
@@ -163,6 +197,23 @@ def check_host_pattern(text: str) -> str:
     return text
 
 
+def check_proxy(text: str) -> str:
+    """Empty, or the address of a forward proxy with its port; one `/` at the end is taken off."""
+    if not text:
+        return text
+    parse_proxy(text)
+    if PORT.search(text) is None:
+        raise ValueError(text)
+    return text.removesuffix("/")
+
+
+def check_final(status: int) -> int:
+    """A 4xx that has no rule of its own (design 7)."""
+    if status in OWN_RULES:
+        raise ValueError(status)
+    return within(400, 499)(status)
+
+
 def check_public_url(text: str) -> str:
     """Empty, or scheme and host; one `/` at the end is taken off."""
     if not text:
@@ -180,6 +231,25 @@ Interval = Annotated[
 ]
 RequestsPerMinute = Annotated[int, Allowed("a whole number from 1 to 10000", within(1, 10_000))]
 ClientError = Annotated[int, Allowed("a status from 400 to 499", within(400, 499))]
+FinalStatus = Annotated[
+    int,
+    Allowed(
+        "a status from 400 to 499, but not 410, 415 or 429, which have rules of their own",
+        check_final,
+    ),
+]
+BatchSize = Annotated[int, Allowed("a whole number from 1 to 1000", within(1, 1000))]
+BatchWait = Annotated[
+    Duration, Allowed('a time from "10ms" to "1m", such as "1s"', within(10, 60_000))
+]
+Kept = Annotated[Duration, Allowed('a time from "1d" to "365d", such as "30d"', within(DAY, YEAR))]
+KeptAttempts = Annotated[
+    Duration, Allowed('a time from "1h" to "365d", such as "30d"', within(3_600_000, YEAR))
+]
+Silence = Annotated[
+    Duration, Allowed('a time from "1m" to "365d", such as "12h"', within(60_000, YEAR))
+]
+Proxy = Annotated[str, Allowed('"http://HOST:PORT", or "" for none', check_proxy)]
 Length = Annotated[Size, Allowed(f"{A_SIZE}, and not zero", within(1, GIB))]
 Host = Annotated[str, Allowed('an address or a host name, such as "127.0.0.1"', check_host)]
 HostPattern = Annotated[

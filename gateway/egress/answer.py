@@ -28,11 +28,22 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class AttemptFailed(Exception):
     """No complete answer: `failure` is the class, `detail` one sentence for the operator.
 
-    `address` is None when no connection was tried.
+    `address` is None when no connection was tried. `connected` and `first_byte` are times as those
+    of an `Answer`, None when the attempt did not come so far.
     """
 
-    def __init__(self, failure: Failure, detail: str, *, address: str | None = None) -> None:
+    def __init__(
+        self,
+        failure: Failure,
+        detail: str,
+        *,
+        address: str | None = None,
+        connected: float | None = None,
+        first_byte: float | None = None,
+    ) -> None:
         super().__init__(detail)
         self.failure = failure
         self.detail = detail
         self.address = address
+        self.connected = connected
+        self.first_byte = first_byte

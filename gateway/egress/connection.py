@@ -128,6 +128,12 @@ class Connection(asyncio.Protocol):
         """Whether not one byte has come since the last `send`."""
         return self._received == 0
 
+    def timed(self, failed: AttemptFailed) -> AttemptFailed:
+        """The failure of the exchange that began with the last `send`, with its times filled in."""
+        failed.connected = self.connected
+        failed.first_byte = (self._first - self._started) * 1000 if self._received else None
+        return failed
+
     def send(
         self, wire: bytes, *, bodiless: bool, started: float, deadline: float
     ) -> asyncio.Future[Answer | AttemptFailed]:

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from gateway.egress.answer import AttemptFailed
 from gateway.egress.connection import Connection
 from gateway.egress.rules import Rules, Target, is_literal
+from gateway.egress.tunnel import open_tunnel
 from gateway.errors import ForbiddenAddress
 from gateway.models import Failure
 
@@ -41,19 +42,30 @@ def verified_context() -> ssl.SSLContext:
 
 
 class Connector:
-    """Gives open connections; every failure is an `AttemptFailed`."""
+    """Gives open connections, all through `proxy` if any; every failure is an `AttemptFailed`."""
 
-    def __init__(self, *, rules: Rules, resolve: Resolver, ssl_context: ssl.SSLContext) -> None:
+    def __init__(
+        self,
+        *,
+        rules: Rules,
+        resolve: Resolver,
+        ssl_context: ssl.SSLContext,
+        proxy: Target | None = None,
+    ) -> None:
         self._rules = rules
         self._resolve = resolve
         self._ssl = ssl_context
+        self._proxy = proxy
 
     async def open(self, target: Target, make: MakeConnection, *, deadline: float) -> Connection:
         """Connect before `deadline`, a time of the event loop; `make` gets the address as text."""
         try:
             async with asyncio.timeout_at(deadline):
-                addresses = await self._addresses(target)
-                sock, shown = await self._first(addresses, target.port, deadline)
+                if self._proxy is None:
+                    addresses = await self._addresses(target)
+                    sock, shown = await self._first(addresses, target.port, deadline)
+                else:
+                    sock, shown = await self._by_proxy(self._proxy, target, deadline)
                 return await self._start(sock, target, make(shown), deadline)
         except TimeoutError:
             text = f"No connection to {target.origin} was made in time."
@@ -74,6 +86,31 @@ class Connector:
                 text = str(error) if address == host else f"{host} is {address}: {error}"
                 raise AttemptFailed(Failure.FORBIDDEN, text) from None
         return addresses
+
+    async def _by_proxy(
+        self, proxy: Target, target: Target, deadline: float
+    ) -> tuple[socket.socket, str]:
+        """A socket whose far end is the target's, or the proxy itself for one without TLS.
+
+        Names are the proxy's to resolve, and so to judge; a literal is judged here as ever.
+        """
+        try:
+            self._rules.check_target(target)
+        except ForbiddenAddress as error:
+            raise AttemptFailed(Failure.FORBIDDEN, str(error)) from None
+        try:
+            named = not is_literal(proxy.host)
+            found = await self._lookup(proxy.host, proxy.port) if named else [proxy.host]
+            sock, shown = await self._first(found, proxy.port, deadline)
+        except AttemptFailed as error:
+            text = f"The proxy cannot be reached: {error.detail}"
+            raise AttemptFailed(error.failure, text, address=error.address) from None
+        with ExitStack() as on_failure:
+            on_failure.callback(sock.close)
+            if target.tls:
+                await open_tunnel(sock, target, address=shown)
+            on_failure.pop_all()
+        return sock, shown
 
     async def _lookup(self, host: str, port: int) -> list[str]:
         try:

@@ -265,6 +265,19 @@ def parse_target(url: str) -> Target:
     )
 
 
+def parse_proxy(url: str) -> Target:
+    """Read `http://HOST:PORT` of a forward proxy; else ValueError with one sentence.
+
+    Where it lies is the operator's word, so its address is not judged; it may well be private.
+    """
+    target = parse_target(url)
+    if target.tls:
+        raise ValueError("The proxy's URL must begin with http://; https targets get a tunnel.")
+    if target.path != b"/":
+        raise ValueError("The proxy's URL ends after its port, as in http://proxy:3128.")
+    return target
+
+
 def _authority(text: str, default: int) -> tuple[str, int]:
     if "@" in text:
         raise ValueError("The URL carries a user name or password; use a header instead.")

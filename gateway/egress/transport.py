@@ -20,6 +20,11 @@ class Transport:
     """Sends requests and keeps connections open, at most `max_idle_per_target` idle ones each.
 
     `idle` is seconds, the caps are bytes; `clock` measures the times of an answer, in seconds.
+
+    With a `proxy` (see `parse_proxy`) every connection goes there: to https targets through a
+    tunnel, with http ones in absolute form (RFC 9112 3.2.2), where a refusal of the proxy's looks
+    like an answer of the target. Literals are judged here as ever, but names are the proxy's to
+    resolve, so the proxy must refuse private addresses itself. Its own address is not judged.
     """
 
     def __init__(
@@ -28,6 +33,7 @@ class Transport:
         rules: Rules,
         resolve: Resolver = resolve,
         ssl_context: ssl.SSLContext | None = None,
+        proxy: Target | None = None,
         body_cap: int = 16 * 1024,
         header_cap: int = 64 * 1024,
         header_count: int = 100,
@@ -36,8 +42,12 @@ class Transport:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._connector = Connector(
-            rules=rules, resolve=resolve, ssl_context=ssl_context or verified_context()
+            rules=rules,
+            resolve=resolve,
+            ssl_context=ssl_context or verified_context(),
+            proxy=proxy,
         )
+        self._absolute = proxy is not None
         self._limits = Limits(body_cap=body_cap, header_cap=header_cap, header_count=header_count)
         self._idle = idle
         self._max_idle = max_idle_per_target
@@ -80,10 +90,13 @@ class Transport:
         loop = asyncio.get_running_loop()
         started = self._clock()
         deadline = loop.time() + timeout
+        path = target.path
+        if self._absolute and not target.tls:
+            path = b"http://%b%b" % (target.host_header, path)
         wire = (
             b"%b %b HTTP/1.1\r\nHost: %b\r\nAccept-Encoding: identity\r\n"
             b"Content-Length: %d\r\n%b\r\n%b"
-            % (method, target.path, target.host_header, len(body), head, body)
+            % (method, path, target.host_header, len(body), head, body)
         )
         bodiless = method == b"HEAD"
         connection = self._take(target.origin) or await self._connect(target, started, deadline)
@@ -98,9 +111,9 @@ class Transport:
                 self._release(connection, loop.time())
                 return result
             if not connection.reused or result.failure is not Failure.RESET:
-                raise result
+                raise connection.timed(result)
             if not connection.unanswered:
-                raise result
+                raise connection.timed(result)
             connection = await self._connect(target, started, deadline)
 
     async def close(self) -> None:

@@ -45,6 +45,7 @@ class Parts(Protocol):
     outbox: Outbox
     orders: Orders
     operations: Operations
+    heard: Callable[[str], None]
     clock: Callable[[], Millis]
     uniform: Uniform
 
@@ -160,6 +161,8 @@ class Inquiry:
             # Whatever it is, the other orders must go on.
             logger.exception("a bug kept order %s from being written", watch.number)
             raise Malformed(f"a bug of the gateway: {error!r}") from error
+        if keep:
+            self.parts.heard(self.source.name)
         if keep and rehearsal.verdict is Verdict.QUARANTINED:
             logger.warning(
                 "source %s: order %s: %s", self.source.name, watch.number, rehearsal.reason

@@ -53,7 +53,10 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Poller:
-    """Owns the tasks of all polled sources; `uniform` draws the jitter, `monotonic` counts seconds."""
+    """Owns the tasks of all polled sources; `uniform` draws the jitter, `monotonic` counts seconds.
+
+    `heard` is told the name of a source that has said something new.
+    """
 
     def __init__(
         self,
@@ -63,12 +66,14 @@ class Poller:
         outbox: Outbox,
         orders: Orders,
         operations: Operations,
+        heard: Callable[[str], None],
         clock: Callable[[], Millis],
         monotonic: Callable[[], float] = time.monotonic,
         uniform: Uniform = uniform,
     ) -> None:
         self.polls, self.outbox, self.orders = polls, outbox, orders
-        self.operations, self.clock, self.uniform = operations, clock, uniform
+        self.operations, self.heard = operations, heard
+        self.clock, self.uniform = clock, uniform
         self._sources: Mapping[str, SourcePoller] = {
             source.name: SourcePoller(
                 Inquiry(

@@ -333,8 +333,11 @@ class Catalog(Protocol):
         """
         ...
 
-    async def remove(self, name: str) -> None:
-        """Forget such a subscription and end its deliveries; `NotFound`, `Conflict`."""
+    async def remove(self, name: str, now: Millis) -> None:
+        """Forget such a subscription and end its deliveries; `NotFound`, `Conflict`.
+
+        What was sent to it is still explained, and its name may be used again.
+        """
         ...
 
     async def rotate(self, name: str, secret: str, now: Millis, *, overlap: Millis) -> Status:
@@ -342,6 +345,10 @@ class Catalog(Protocol):
 
         Raises `NotFound`, and `Conflict` for one whose secrets stand in the configuration.
         """
+        ...
+
+    async def expire(self, now: Millis) -> Millis | None:
+        """End the secrets whose overlap is over; when the next one's is."""
         ...
 
     async def consent(self, name: str, handshake: Handshake) -> Status:

@@ -32,8 +32,10 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
     """A replay job. `looked` of `total` deliveries were looked at so far, up to the delivery `upto`.
 
-    `sent` counts those that are due again, `waiting` those of them that went to the end of a lane,
-    `skipped` those in flight, or of a subscription that is gone or disabled.
+    Of the chosen ones `sent` counts those that are due again, `waiting` those of them that went to
+    the end of a lane, and `skipped` those in flight, those that will be sent anyway once it is their
+    turn in their lane, and those of a subscription that is gone or disabled. Where an event was sent
+    to a subscription more than once, only the last of these deliveries can be chosen.
     """
 
     id: int
@@ -49,7 +51,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
-    """What a replay would send again: how many, by subscription, and the first few (`dl_7`)."""
+    """What a replay would send again: how many, by subscription's name, and the first few (`dl_7`)."""
 
     total: int
     subscriptions: dict[str, int]
@@ -57,25 +59,32 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Again(msgspec.Struct, frozen=True, kw_only=True):
-    """One delivery that is sent again: as itself when it had not ended, else as a new one.
+    """One delivery that is sent again, by the attempts of the delivery `made`.
 
-    `behind` is the delivery at the head of its lane, for which it waits; `held` says in words why its
-    subscription starts nothing now.
+    That is itself when it waits for its next attempt or is parked, the first of its batch when it is
+    in one (`batch`), else a new one. `behind` is the delivery at the head of its lane, for which the
+    new one waits; `held` says in words why its subscription starts nothing now.
     """
 
     delivery: int
     made: int
+    batch: bool = False
     behind: int | None = None
     held: str | None = None
 
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done to a parked lane; `delivery` is its former head, `next` who leads it now."""
+    """What was done to a parked lane; `delivery` is its former head, `next` who leads it now.
+
+    `held` says in words why its subscription starts nothing now.
+    """
 
     subscription: str
+    shop: str
     order: str
     delivery: int
     next: int | None
+    held: str | None = None
 
 
 class Replays(Protocol):
@@ -86,11 +95,14 @@ class Replays(Protocol):
         ...
 
     async def preview(self, chosen: Chosen) -> Preview:
-        """What `start` would send again."""
+        """What `start` would send again; `NotFound` as there."""
         ...
 
     async def start(self, chosen: Chosen, now: Millis) -> Replay:
-        """Begin a job; nothing is sent before `step`."""
+        """Begin a job; nothing is sent before `step`.
+
+        `NotFound` for an unknown delivery, event, order or subscription.
+        """
         ...
 
     async def find(self, job: int) -> Replay:
@@ -106,16 +118,23 @@ class Replays(Protocol):
         ...
 
     async def catch_up(self, subscription: int, now: Millis) -> bool:
-        """Make the next deliveries of past events; whether there are more."""
-        ...
+        """Make the next deliveries of past events; whether there are more.
 
-    async def release(self, subscription: str, order: str, now: Millis) -> Lane:
-        """Try the head of a parked lane again, from the beginning of its schedule.
-
-        `NotFound`, and `Conflict` when the lane is not parked.
+        For a subscription that is disabled or gone nothing is made before that changes.
         """
         ...
 
-    async def skip(self, subscription: str, order: str, now: Millis) -> Lane:
+    async def release(
+        self, subscription: str, order: str, now: Millis, *, shop: str | None = None
+    ) -> Lane:
+        """Try the head of a parked lane again, from the beginning of its schedule.
+
+        `NotFound`; `Conflict` when the lane is not parked, or when several shops have such an order.
+        """
+        ...
+
+    async def skip(
+        self, subscription: str, order: str, now: Millis, *, shop: str | None = None
+    ) -> Lane:
         """Give the head of a parked lane up, and go on behind it; `NotFound`, `Conflict`."""
         ...

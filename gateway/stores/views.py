@@ -1,12 +1,13 @@
 """What the faces read of a store: rows as they are shown, and `Records`, which changes nothing."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
-from gateway.models import Callback, Millis, Note
-from gateway.stores.base import Poll
+from gateway.models import Callback, Delivery, Millis, Note, Subscription
+from gateway.stores.base import Consent, Poll
+from gateway.stores.replaying import Chosen, Preview
 
 
 class CallbackRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,10 +26,17 @@ class CallbackRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt as it is shown; `head` is the kept beginning of the answer."""
+    """One attempt as it is shown; `head` is the kept beginning of the answer.
+
+    It could be sent since `queued_at`. `connected`, `first_byte` and `duration` are milliseconds
+    since `started_at`: None when it did not come so far, `connected` 0 on an open connection.
+    """
 
     number: int
+    queued_at: Millis | None
     started_at: Millis
+    connected: float | None
+    first_byte: float | None
     duration: float
     status: int | None
     failure: str | None
@@ -38,7 +46,11 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeliveryRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A delivery as it is shown."""
+    """A delivery as it is shown; the attempts and the due time of a batch are those of each member.
+
+    `leader` is the first delivery of its batch, itself perhaps; `behind` the head of its lane while
+    it waits for that.
+    """
 
     id: str
     event_id: str
@@ -52,6 +64,8 @@ class DeliveryRow(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     last_status: int | None
     last_failure: str | None
+    leader: str | None = None
+    behind: str | None = None
 
 
 class Routing(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +114,51 @@ class SubscriptionRow(msgspec.Struct, frozen=True, kw_only=True):
     hold_until: Millis | None
     last_success: Millis | None
     unfinished: int
+    failing_since: Millis | None
+    broken_until: Millis | None  # until then its breaker lets nothing through
+    handshake: str | None  # how its handshake stands, if it was ever asked
+
+
+class SecretRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A secret that signs, as it is shown: since when, and until when if it was rotated."""
+
+    made_at: Millis
+    expires_at: Millis | None
+
+
+class HandshakeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A handshake as it is shown; `rate` is what was granted, in deliveries a minute."""
+
+    state: str
+    rate: int | None
+    reason: str
+    asked_at: Millis | None
+    next_at: Millis
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of the events that are kept a new subscription was already given a look at."""
+
+    looked: int
+    last: int
+
+
+class SubscriptionDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything of one subscription that may be shown.
+
+    `settings` has the keys of `models.Subscription`, with the number of `secrets` that are
+    declared, the names of `headers`, and no query in `url`. `secrets` are those of one that is not
+    `declared`, newest first. `trips` is how often its breaker has opened since it was last closed.
+    `history` is None unless deliveries of past events are still made.
+    """
+
+    subscription: SubscriptionRow
+    declared: bool
+    settings: Mapping[str, Any]
+    secrets: Sequence[SecretRow]
+    trips: int
+    handshake: HandshakeRow | None
+    history: History | None
 
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +173,34 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     attempts: Mapping[str, Sequence[AttemptRow]]
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What may keep a subscription's deliveries from being sent; `state` as in `SubscriptionRow`.
+
+    Until `hold_until` the endpoint wants to be left alone, until `broken_until` the breaker is
+    open. `consent` is None where no handshake is asked for. `catching_up`: past events come first.
+    """
+
+    name: str
+    state: str
+    reason: str | None
+    hold_until: Millis | None
+    broken_until: Millis | None
+    failing_since: Millis | None
+    consent: Consent | None
+    consent_reason: str
+    catching_up: bool
+
+
+class DeliveryStory(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about one delivery; `batch` has the ids of all that are sent together with it."""
+
+    delivery: DeliveryRow
+    event: EventRow
+    subscription: Standing
+    attempts: Sequence[AttemptRow]
+    batch: Sequence[str]
+
+
 class RejectedRow(msgspec.Struct, frozen=True, kw_only=True):
     """A rejected request as it is kept and shown: redacted."""
 
@@ -124,6 +211,22 @@ class RejectedRow(msgspec.Struct, frozen=True, kw_only=True):
     body: str
     size: int  # bytes of the body as it was sent
     missed: int  # how many were rejected since the sample before, and not kept
+
+
+class LaneRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A parked lane as it is shown: the `delivery` that ended at its head without success.
+
+    `behind` is how many deliveries wait for it.
+    """
+
+    subscription: str
+    shop: str
+    order: str
+    delivery: str
+    type: str
+    since: Millis
+    reason: str | None
+    behind: int
 
 
 class Records(Protocol):
@@ -141,6 +244,18 @@ class Records(Protocol):
         """The newest deliveries, newest first."""
         ...
 
+    async def delivery(self, delivery: str) -> DeliveryStory:
+        """Everything about one delivery, `dl_7`; `NotFound`."""
+        ...
+
+    async def delivery_request(self, delivery: str, now: Millis) -> tuple[Delivery, Subscription]:
+        """A delivery as it is sent, its batch with it, and its subscription; `NotFound`.
+
+        Of one that the configuration declares, the store knows no secrets and of its own headers
+        only the names.
+        """
+        ...
+
     async def unlinked(self, *, limit: int) -> Sequence[UnlinkedRow]:
         """Facts that wait, oldest first."""
         ...
@@ -153,6 +268,10 @@ class Records(Protocol):
         """All subscriptions by name, those that the configuration has no more too."""
         ...
 
+    async def subscription(self, name: str) -> SubscriptionDetail:
+        """Everything of one subscription; `NotFound`."""
+        ...
+
     async def sources(self) -> Mapping[str, tuple[Poll | None, int]]:
         """By the names of polled sources: where the poller is, and how many orders it asks for."""
         ...
@@ -163,6 +282,14 @@ class Records(Protocol):
 
     async def explain(self, name: str) -> Sequence[Story]:
         """Everything about an order id, event id, delivery id, callback id or provider's id."""
+        ...
+
+    async def lanes(self, subscription: str | None, *, limit: int) -> Sequence[LaneRow]:
+        """The parked lanes, of one subscription or of all, those first that have been for longest."""
+        ...
+
+    async def preview(self, chosen: Chosen) -> Preview:
+        """What a replay would send again; `NotFound`."""
         ...
 
     async def rejected(self, source: str, *, limit: int) -> Sequence[RejectedRow]:

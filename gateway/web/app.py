@@ -12,10 +12,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.events import schemas
 from gateway.runtime import Gateway
 from gateway.web.control import control_routes
+from gateway.web.handshakes import METHODS, ROUTE, Granting
 from gateway.web.health import Ready, healthz
 from gateway.web.hooks import HOOKS, Hooks
 from gateway.web.problems import problem
+from gateway.web.replays import replay_routes
 from gateway.web.sources import source_routes
+from gateway.web.subscriptions import subscription_routes
 
 SCHEMA_TYPE = "application/schema+json"
 
@@ -71,7 +74,12 @@ def public_app(gateway: Gateway) -> ASGIApp:
         body_limit=gateway.settings.server.body_limit,
         clock=gateway.clock,
     )
-    others = [Route("/schemas/v1/{name}", Schemas().__call__), Route("/healthz", healthz)]
+    granting = Granting(gateway.handshakes.grant)
+    others = [
+        Route("/schemas/v1/{name}", Schemas().__call__),
+        Route(ROUTE, granting.__call__, methods=METHODS),
+        Route("/healthz", healthz),
+    ]
     return Public(hooks, _application(others))
 
 
@@ -82,7 +90,15 @@ def admin_app(gateway: Gateway) -> ASGIApp:
 
 def control_app(gateway: Gateway) -> ASGIApp:
     """What the owner of the database's folder reaches, through the socket."""
-    return _application([*_health(gateway), *control_routes(gateway), *source_routes(gateway)])
+    return _application(
+        [
+            *_health(gateway),
+            *control_routes(gateway),
+            *source_routes(gateway),
+            *replay_routes(gateway),
+            *subscription_routes(gateway),
+        ]
+    )
 
 
 def _health(gateway: Gateway) -> list[BaseRoute]:

@@ -11,6 +11,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import sqlite3
 import struct
 import subprocess
@@ -29,12 +30,14 @@ from gateway.cli.control import pause
 from gateway.cli.main import app
 from gateway.config.load import load
 from gateway.errors import StartupError
+from gateway.signing import verify
 from gateway.stores.migrate import APPLICATION_ID
 from tests.acceptance.harness import Gateway
 from tests.providers.callbacks import intent, stripe_event
 
 SECRET = "test-secret"
 CONSUMER = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+UNKIND = 3  # one more in a row, and the subscription would be said to be failing
 HOSTILE = b"\x1b]0;owned\x07\x1b[2J\r\nno [red]entry[/red] " + b"z" * 300
 QUARANTINED = b'{"id":"evt-bad","event":"order.paid","data":{"note":"\\u001b[2J"}}'
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
@@ -42,24 +45,26 @@ SGR = re.compile(rb"\x1b\[[0-9;]*m")
 
 
 class Sink(BaseHTTPRequestHandler):
-    """`/good` fails once with an unkind answer, `/bad` always, `/hang` until `released`."""
+    """`/good` fails the first few times with an unkind answer, `/bad` always, `/hang` until `released`."""
 
     seen: ClassVar[set[str]] = set()
+    requests: ClassVar[list[tuple[dict[str, str], bytes]]] = []
     released: ClassVar[threading.Event] = threading.Event()
 
     def do_POST(self) -> None:
         event = self.headers["webhook-id"]
-        self.rfile.read(int(self.headers["content-length"]))
-        good = self.path == "/good" and event in self.seen
-        if self.path == "/good":
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.requests.append((dict(self.headers.items()), body))
+        good = self.path == "/good" and (event in self.seen or len(self.seen) == UNKIND)
+        if self.path == "/good" and not good:
             self.seen.add(event)
         elif self.path == "/hang":
             good = self.released.wait(60)
         self.send_response(200 if good else 500)
-        body = b"thank you" if good else HOSTILE
-        self.send_header("Content-Length", str(len(body)))
+        answer = b"thank you" if good else HOSTILE
+        self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(answer)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -269,7 +274,10 @@ def test_quarantine_is_listed_with_the_reason_and_the_way_on(shop: Shop) -> None
     ("arguments", "sentence"),
     [
         (("events", "--order", "none"), "There are no such events."),
-        (("deliveries", "--state", "dead"), "There are no such deliveries."),
+        *(
+            (("deliveries", "--state", state), "There are no such deliveries.")
+            for state in ("dead", "parked", "behind", "batched")
+        ),
     ],
 )
 def test_nothing_found_is_said(shop: Shop, arguments: tuple[str, ...], sentence: str) -> None:
@@ -313,7 +321,8 @@ def test_explain_tells_the_whole_order(shop: Shop) -> None:
         attempts = story["attempts"][delivery["id"]]
         assert len(attempts) == delivery["attempts"] > 0
         for attempt in attempts:
-            shown = rf"{delivery['id']} +{attempt['number']} +{TIME} +[0-9.]+ +{attempt['status']} "
+            times = rf"{TIME} +{TIME} +(open|[0-9.]+ ms) +[0-9.]+ ms +[0-9.]+ ms"
+            shown = rf"{delivery['id']} +{attempt['number']} +{times} +{attempt['status']} "
             assert re.search(shown, text)
     assert re.search(rf"\nNewest: {TIME} attempt \d of dl_\d+ to .*is due {TIME}\n$", text)
 
@@ -330,6 +339,85 @@ def test_explain_finds_by_every_id(shop: Shop) -> None:
 def test_explain_of_nothing_known(shop: Shop) -> None:
     assert shop.run("explain", "no\x1bsuch").sentence(1).startswith("nothing is known under")
     assert shop.run("explain", "none", "--json").sentence(1)
+
+
+# One delivery.
+
+
+def test_one_delivery_is_shown_with_all_of_its_attempts(shop: Shop) -> None:
+    (waiting,) = shop.rows("deliveries", "--state", "pending")
+    (story,) = shop.rows("deliveries", "show", waiting["id"])
+    assert story["delivery"] == waiting
+    assert story["event"]["id"] == waiting["event_id"]
+    assert (story["subscription"]["name"], story["subscription"]["state"]) == ("bad", "active")
+    (attempt,) = story["attempts"]
+    assert attempt["head"] == HOSTILE.decode()
+    assert attempt["queued_at"] <= attempt["started_at"]
+    assert 0 <= attempt["connected"] <= attempt["first_byte"] <= attempt["duration"]
+    text = shop.run("deliveries", "show", waiting["id"]).text
+    assert text.startswith(f"delivery      {waiting['id']}\nstate         pending\n")
+    assert re.search(rf"\n +answered 500; due {TIME}\n", text)
+    times = (
+        rf"queued +{TIME}\nstarted +{TIME}\nconnected +.*\naddress .*:{shop.sink}\nfirst byte .*"
+    )
+    said = "answer +500\nerror +status\n +answered 500\nbody "
+    assert re.search(rf"\n\nattempt +1\n{times}\ndone +[0-9.]+ ms\n{said}", text)
+    assert text.rstrip().endswith("z" * 300)
+    ended = shop.rows("deliveries", "--state", "delivered")[0]["id"]
+    assert re.search(rf"\n +delivered {TIME}\n", shop.run("deliveries", "show", ended).text)
+
+
+@pytest.mark.parametrize("form", [(), ("--json",), ("--curl",)])
+def test_an_unknown_delivery_is_one_sentence(shop: Shop, form: tuple[str, ...]) -> None:
+    said = shop.run("deliveries", "show", "dl_999", *form)
+    assert said.sentence(1) == "there is no delivery dl_999"
+
+
+needs_curl = pytest.mark.skipif(
+    shutil.which("curl") is None and os.environ.get("CI") != "true", reason="curl is not here"
+)
+
+
+def pasted(command: str) -> str:
+    """What the consumer answers to a command that is pasted into sh."""
+    done = subprocess.run(
+        ("sh",), input=command, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@needs_curl
+def test_the_curl_command_sends_the_same_bytes_validly_signed(shop: Shop) -> None:
+    row = shop.rows("deliveries", "--subscription", "good", "--state", "delivered")[-1]
+    said = shop.run("deliveries", "show", row["id"], "--curl")
+    assert said.code == 0
+    before = [
+        (headers, body)
+        for headers, body in Sink.requests
+        if headers["webhook-id"] == row["event_id"]
+    ]
+    assert pasted(said.text) == "thank you"
+    first, again = before[0], Sink.requests[-1]
+    assert again[1] == first[1] != b""
+    own = {"webhook-timestamp", "webhook-signature"}
+    assert again[0].keys() == first[0].keys()
+    assert all(again[0][name] == first[0][name] for name in first[0].keys() - own)
+    verify(again[1], again[0], CONSUMER, now=time.time())
+
+
+@needs_curl
+def test_a_curl_command_without_secrets_says_why_it_is_not_signed(
+    shop: Shop, tmp_path: Path
+) -> None:
+    row = shop.rows("deliveries", "--subscription", "good", "--state", "delivered")[-1]
+    config = shop.configured(tmp_path, shop.gateway.database)
+    config.write_text(config.read_text("utf-8").replace(CONSUMER, "${NOT_HERE}"), "utf-8")
+    said = shop.run("deliveries", "show", row["id"], "--curl", config=config)
+    assert said.code == 0
+    assert re.match(r"# not signed: subscriptions\.good\.secrets.* NOT_HERE is not set", said.text)
+    assert pasted(said.text) == "thank you"
+    assert "webhook-signature" not in Sink.requests[-1][0]
 
 
 # Text of others.

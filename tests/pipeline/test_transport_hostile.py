@@ -2,10 +2,14 @@
 
 import asyncio
 import gzip
+import time
 
 import pytest
 
-from gateway.models import Failure
+from gateway.models import Failure, Millis
+from gateway.sender import Sender
+from tests.acceptance.hostile_peers import MANNERS, hostile
+from tests.pipeline.test_sender import delivery, subscription
 from tests.pipeline.transport_peers import (
     LONG,
     OK,
@@ -171,5 +175,27 @@ def test_an_answer_before_the_request_was_read_counts_and_ends_the_connection(ru
             answer = await client.post(peer.target(), b"", bytes(20_000_000), timeout=LONG)
             assert answer.status == 413
             await settled(lambda: client.connections == 0)
+
+    run(scene())
+
+
+@pytest.mark.parametrize("name", MANNERS)
+def test_s12_every_attempt_ends_at_its_deadline_and_leaves_nothing_open(
+    run: Run, name: str
+) -> None:
+    manner = MANNERS[name]
+
+    async def scene() -> None:
+        async with hostile(manner) as url, transport() as client:
+            sender, made = Sender(client), subscription(url, timeout=Millis(int(SHORT * 1000)))
+            for _ in range(2):  # the second meets a kept connection, where there is one
+                started = time.monotonic()
+                outcome = await sender.send(made, delivery())
+                assert time.monotonic() - started < SHORT + 1
+                assert outcome.failure in manner.ends
+                assert len(outcome.head) <= 16 * 1024
+                assert (outcome.status is None) is (outcome.failure is not None)
+            kept = {"silent when kept", "flood after the answer"}
+            await settled(lambda: client.connections <= (name in kept))
 
     run(scene())

@@ -6,7 +6,7 @@ import hmac
 import json
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,13 @@ Answer = tuple[int, dict[str, str], bytes] | None
 
 
 class Delivered:
-    """One request that the consumer saw."""
+    """One request that the consumer saw; `lines` are those of its head as they came."""
 
-    def __init__(self, path: str, headers: dict[str, str], body: bytes) -> None:
+    def __init__(
+        self, path: str, headers: dict[str, str], body: bytes, lines: Sequence[str] = ()
+    ) -> None:
         self.path, self.headers, self.body, self.at = path, headers, body, time.monotonic()
+        self.lines = lines
 
     @property
     def id(self) -> str:
@@ -82,7 +85,7 @@ class Consumer:
             for name, _, value in (line.partition(":") for line in head[1:] if line)
         }
         body = await reader.readexactly(int(headers["content-length"]))
-        seen = Delivered(head[0].split()[1], headers, body)
+        seen = Delivered(head[0].split()[1], headers, body, head[:-2])
         self.seen.append(seen)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config.load import Loader, kinds_of, load
+from gateway.config.load import Loader, load
+from gateway.config.reader import kinds_of
 from gateway.config.settings import SourceSettings, SubscriptionSettings
 from gateway.errors import ConfigError
 from gateway.providers import base
@@ -27,16 +28,16 @@ from tests.unit.config_stub import (
 # text of the file, path of the key, part of the sentence
 BAD = [
     # unknown keys
-    ("prot = 1", "prot", "unknown key, allowed are server, admin, store, egress, sources, "),
+    ("prot = 1", "prot", "unknown key, allowed are server, admin, store, egress, retention, "),
     ("[sourcs.a]", "sourcs", 'unknown key (did you mean "sources"?), allowed are'),
     ("warnings = []", "warnings", "unknown key"),
     ("[server]\nprot = 1", "server.prot", '(did you mean "port"?), allowed are host, port'),
     ("[admin]\nbody_limit = 1", "admin.body_limit", "allowed are host, port"),
-    ("[retention]\nevents = '90d'", "retention", "unknown key"),
+    ("[retention]\nevent = '90d'", "retention.event", "allowed are callbacks, events, attempts"),
     (source("ordr = 1"), "sources.shop.ordr", "allowed are provider, secrets, shop"),
     (source("options = {}"), "sources.shop.options", "unknown key"),
     (source("[sources.shop.more]"), "sources.shop.more", "unknown key"),
-    (subscription('ordering = "order"'), "subscriptions.sub.ordering", "unknown key"),
+    (subscription('start = "now"'), "subscriptions.sub.start", "unknown key"),
     ('[server]\n"a b\\n" = 1', 'server."a b\\n"', "unknown key"),
     # wrong types
     ('[server]\nport = "http"', "server.port", 'whole number from 0 to 65535, got "http"'),
@@ -99,9 +100,9 @@ BAD = [
         '"service" or "n8n" or "zapier"',
     ),
     (
-        subscription('mode = "batch"'),
+        subscription('mode = "bulk"'),
         "subscriptions.sub.mode",
-        '"structured" or "binary" or "json"',
+        '"structured" or "binary" or "json" or "batch"',
     ),
     (subscription("types = []"), "subscriptions.sub.types", "at least one event type"),
     (subscription('types = ["Order.*"]'), "subscriptions.sub.types[0]", "in lower case"),

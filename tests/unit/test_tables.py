@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.cli.single import standing
 from gateway.cli.stories import newest, story_views
 from gateway.cli.tables import (
     GAP,
@@ -31,12 +32,15 @@ from gateway.cli.tables import (
     unlinked_view,
 )
 from gateway.models import Millis, Note, Verdict
+from gateway.stores.base import Consent
 from gateway.stores.views import (
     AttemptRow,
     CallbackRow,
     DeliveryRow,
+    DeliveryStory,
     EventRow,
     Routing,
+    Standing,
     Story,
     UnlinkedRow,
 )
@@ -105,7 +109,10 @@ def delivery(**fields: Any) -> DeliveryRow:
 def attempt(**fields: Any) -> AttemptRow:
     row = AttemptRow(
         number=1,
+        queued_at=Millis(AT + 1_000),
         started_at=Millis(AT + 2_000),
+        connected=1.5,
+        first_byte=3.71,
         duration=4.26,
         status=500,
         failure="status",
@@ -237,6 +244,34 @@ def test_deliveries_show_due_or_ended() -> None:
     assert rows[1][-5:] == ("1", "timeout", "", local(AT), "answered 500")
 
 
+PARKED = "the schedule is used up; its lane is parked"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"state": "behind", "reason": None, "behind": "dl_7"}, "waits behind dl_7 of the same"),
+        ({"state": "batched", "reason": None, "leader": "dl_7"}, "in the batch of dl_7"),
+        ({"state": "parked", "reason": PARKED}, f"{PARKED}; `gateway lanes release sink A-1`"),
+        ({"state": "parked", "order": "A 1"}, "`gateway lanes skip sink 'A 1'` gives it up"),
+        ({"attempts": 0, "reason": "replay of dl_7"}, "replay of dl_7"),
+        ({"state": "dead", "finished_at": AT, "reason": "gone"}, "gone"),
+    ],
+)
+def test_lists_and_stories_say_why_a_delivery_does_not_go_on(
+    fields: dict[str, Any], words: str
+) -> None:
+    row = delivery(**fields)
+    assert words in deliveries_view([row]).rows[0][-1]
+    (told,) = cells("Deliveries", story(deliveries=[row]))
+    assert words in told["reason"]
+    assert "due" not in told or row.state in {"batched", "pending"}
+
+
+def test_the_first_of_a_batch_is_in_no_other_ones_batch() -> None:
+    assert deliveries_view([delivery(leader="dl_1")]).rows[0][-1] == "answered 500"
+
+
 def test_unlinked_facts_show_their_links_and_deadline() -> None:
     row = UnlinkedRow(
         callback="cb_1",
@@ -278,10 +313,23 @@ def test_story_says_why_a_subscription_did_not_match() -> None:
 def test_story_has_every_attempt() -> None:
     good = attempt(number=2, status=200, failure=None, detail="OK", head="x" * 500)
     first, second = cells("Attempts", story(attempts={"dl_1": [attempt(), good]}))
-    assert (first["no."], first["ms"], first["answer"]) == ("1", "4.3", "500")
-    assert (first["error"], first["body of the answer"]) == ("answered 500", "no")
-    assert (second["answer"], second["error"]) == ("200", "")
+    assert (first["no."], first["answer"], first["error"]) == ("1", "500", "status")
+    assert (first["what it met"], first["body of the answer"]) == ("answered 500", "no")
+    assert (second["answer"], second["error"], second["what it met"]) == ("200", "", "")
     assert len(second["body of the answer"]) == HEAD
+
+
+def test_story_has_the_times_of_an_attempt_as_far_as_it_came() -> None:
+    again = attempt(number=2, connected=0.0)
+    lost = attempt(number=3, connected=None, first_byte=None, queued_at=None, status=None)
+    rows = cells("Attempts", story(attempts={"dl_1": [attempt(), again, lost]}))
+    times = [[row[title] for title in ("connected", "first byte", "done")] for row in rows]
+    assert times[0] == ["1.5 ms", "3.7 ms", "4.3 ms"]
+    assert times[1] == ["open", "3.7 ms", "4.3 ms"]
+    assert times[2] == ["", "", "4.3 ms"]
+    assert rows[0]["queued"] == local(Millis(AT + 1_000))
+    assert rows[0]["started"] == local(Millis(AT + 2_000))
+    assert (rows[2]["queued"], rows[2]["answer"]) == ("", "")
 
 
 def test_story_names_events_by_type_and_number() -> None:
@@ -308,6 +356,67 @@ def test_story_says_of_a_delivery_when_it_is_due_or_why_it_ended() -> None:
     assert (ended["ended"], ended["reason"], "due" in ended) == (local(AT), "gone", False)
 
 
+def told(now: int = AT, **standing_fields: Any) -> str:
+    """Where a delivery stands, in a sentence; of the delivery as `row`, and its subscription."""
+    row = standing_fields.pop("row", delivery(reason=None))
+    subscription = Standing(
+        name="sink",
+        state="active",
+        reason=None,
+        hold_until=None,
+        broken_until=None,
+        failing_since=None,
+        consent=None,
+        consent_reason="",
+        catching_up=False,
+    )
+    subscription = msgspec.structs.replace(subscription, **standing_fields)
+    whole = DeliveryStory(
+        delivery=row, event=event(), subscription=subscription, attempts=(), batch=()
+    )
+    return standing(whole, Millis(now))
+
+
+DUE = local(Millis(AT + 60_000))
+
+
+def test_one_delivery_says_when_it_goes_on() -> None:
+    assert told() == f"due {DUE}"
+    assert told(now=AT + 60_000) == f"due since {DUE}"
+    assert told(row=delivery(state="leased", reason=None)) == "an attempt is under way"
+    ended = {"finished_at": AT, "reason": None}
+    assert told(row=delivery(state="delivered", **ended)) == f"delivered {local(AT)}"
+    assert told(row=delivery(state="dead", finished_at=AT, reason="gone")) == (
+        f"gone; given up {local(AT)}; `gateway replay --delivery dl_1` sends it again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"state": "paused", "reason": "too much"}, "subscription sink is paused: too much;"),
+        ({"state": "paused"}, "`gateway subscriptions resume sink` lets it go on"),
+        ({"state": "disabled"}, "subscription sink is disabled"),
+        ({"hold_until": AT + 1}, f"its endpoint asked to wait until {local(Millis(AT + 1))}"),
+        ({"broken_until": AT + 1}, f"the breaker is open until {local(Millis(AT + 1))}"),
+        ({"broken_until": AT}, "the breaker lets single attempts through"),
+        ({"failing_since": AT}, f"its endpoint fails since {local(AT)}"),
+        ({"consent": Consent.PENDING}, "its endpoint has not consented yet"),
+        ({"consent": Consent.DENIED, "consent_reason": "no"}, "does not want deliveries: no"),
+        ({"catching_up": True}, "is given past events"),
+    ],
+)
+def test_one_delivery_says_all_that_holds_it(fields: dict[str, Any], words: str) -> None:
+    assert words in told(**fields)
+    assert told(**fields).startswith(f"due {DUE}; ")
+    ended = delivery(state="delivered", finished_at=AT, reason=None)
+    assert told(row=ended, **fields) == f"delivered {local(AT)}"
+
+
+def test_what_holds_no_more_is_not_said() -> None:
+    assert told(hold_until=AT, consent=Consent.GRANTED) == f"due {DUE}"
+
+
 def test_a_dumb_terminal_gets_the_same_lines_without_colours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -330,9 +439,11 @@ def test_newest_is_the_last_thing_that_happened() -> None:
         f" unfinished deliveries: 1, dl_1 is due {local(Millis(AT + 60_000))}"
     )
     later = callback(id="cb_2", received_at=Millis(AT + 9_000), event_type="", verdict="merged")
-    told = story(callbacks=[callback(), later], deliveries=[delivery(state="dead")])
+    told = story(callbacks=[callback(), later], deliveries=[delivery(state="dead", finished_at=AT)])
     assert newest(told).endswith("callback cb_2 from shop: unreadable, merged")
     assert newest(story(deliveries=[])).endswith(f"event {ID}: order.created")
+    parked = story(deliveries=[delivery(state="parked")])
+    assert newest(parked).endswith("; unfinished deliveries: 1, dl_1 is parked")
     nothing = story(callbacks=[], events=[], deliveries=[])
     assert newest(nothing) == "Nothing is kept of it any more."
 

@@ -109,18 +109,26 @@ def batch_id(leader: int, event_ids: list[str]) -> str:
 
 
 def end_members(batch: Batch, leader: int, *, state: int, now: Millis, reason: str | None) -> None:
-    """What happened to a batch happened to each of its members."""
+    """What happened to a batch happened to each of its members; not when its claim was lost."""
     batch.connection.execute(
         "UPDATE deliveries SET state = ?, finished_at = ?, reason = ?"
-        " WHERE leader = ? AND state = ?",
-        (state, now, reason, leader, BATCHED),
+        " WHERE leader = ? AND state = ? AND ? = (SELECT state FROM deliveries WHERE id = ?)",
+        (state, now, reason, leader, BATCHED, state, leader),
     )
 
 
 def dissolve(batch: Batch, subscription: int) -> None:
-    """Take unfinished batches apart: the subscription does not take batches any more."""
+    """Take unfinished batches apart: the subscription does not take batches any more.
+
+    What waited for company waits no longer.
+    """
     batch.connection.execute(
         "UPDATE deliveries SET leader = NULL, state = iif(state = ?, 0, state)"
         " WHERE subscription = ? AND leader IS NOT NULL AND state < 2",
         (BATCHED, subscription),
+    )
+    batch.connection.execute(
+        "UPDATE deliveries SET due = (SELECT recorded FROM events e WHERE e.id = event)"
+        " WHERE subscription = ? AND number = 0 AND state = 0 AND state < 2",
+        (subscription,),
     )

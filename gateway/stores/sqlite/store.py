@@ -10,6 +10,8 @@ from gateway.stores.sqlite.polls import SqlitePolls
 from gateway.stores.sqlite.queue import SqliteQueue
 from gateway.stores.sqlite.records import SqliteRecords
 from gateway.stores.sqlite.rejected import SqliteRejections
+from gateway.stores.sqlite.replays import SqliteReplays
+from gateway.stores.sqlite.upkeep import SqliteUpkeep
 from gateway.stores.sqlite.writer import Writer
 
 
@@ -24,6 +26,8 @@ class SqliteStore:
         self.outbox = SqliteOutbox(self._writer, route=lambda: self.catalog.routes)
         self.queue = SqliteQueue(self._writer, route=lambda: self.catalog.routes)
         self.polls = SqlitePolls(self._writer, route=lambda: self.catalog.routes)
+        self.upkeep = SqliteUpkeep(self._writer, route=lambda: self.catalog.routes)
+        self.replays = SqliteReplays(self._writer, path, statuses=lambda: self.catalog.statuses)
         self.rejections = SqliteRejections(path)
         self.attach = self._writer.attach
 

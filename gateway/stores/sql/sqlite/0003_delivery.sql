@@ -54,3 +54,6 @@ CREATE TABLE source_states (
     last_at INTEGER,
     silent_since INTEGER
 ) WITHOUT ROWID;
+
+-- Retention asks whether a callback is still needed.
+CREATE INDEX unlinked_callback ON unlinked (callback);

@@ -1,0 +1,197 @@
+"""Subscriptions that no configuration declares: added, shown, rotated and removed by command."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gateway.cli.control import LATER, Done, act_on, on_subscription
+from gateway.cli.look import draw, read, say
+from gateway.cli.secret_files import free_name, new_secret_file
+from gateway.cli.tables import Column, View, local, to_json
+from gateway.config.settings import Settings
+from gateway.config.values import A_DURATION, parse_duration, show_duration, show_rate
+from gateway.egress.rules import parse_target
+from gateway.errors import StartupError
+from gateway.models import Millis
+from gateway.stores.views import HandshakeRow, History, SecretRow, SubscriptionDetail
+
+DURATIONS = {"timeout", "batch_wait"}
+ELSEWHERE = {"secrets", "origin", "start"}  # settings that have lines of their own
+
+
+def add(
+    settings: Settings,
+    name: str,
+    pairs: Sequence[str],
+    *,
+    config: Path | None,
+    to: Path | None,
+) -> str:
+    """Add a subscription; what was done, and where its secret is, as lines.
+
+    `pairs` are `KEY=VALUE`, `to` is the file for the secret. Raises what the gateway raises.
+    """
+    keys = _keys(pairs)
+    done, kept = _keeping(
+        name,
+        config,
+        to,
+        lambda: act_on(
+            settings,
+            "/v1/subscriptions",
+            lambda gateway: gateway.subscribe(name, keys),
+            body={"name": name, "settings": keys},
+        ),
+    )
+    where = parse_target(keys["url"]).origin
+    after = "" if done.live else LATER
+    return f"Subscription {name} gets its events at {where} from now on{after}.\n{kept}"
+
+
+def rotate(
+    settings: Settings, name: str, overlap: str, *, config: Path | None, to: Path | None
+) -> str:
+    """Sign with a new secret; what was done, and where that secret is, as lines.
+
+    `overlap` is a time such as `24h`. Raises `NotFound`, `Conflict`, `StartupError`.
+    """
+    try:
+        length = Millis(parse_duration(overlap))
+    except ValueError:
+        raise StartupError(f"--overlap: expected {A_DURATION}, got {overlap!r}") from None
+    done, kept = _keeping(
+        name,
+        config,
+        to,
+        lambda: on_subscription(
+            settings,
+            name,
+            "rotate",
+            lambda gateway: gateway.rotate(name, length),
+            body={"overlap_ms": int(length)},
+        ),
+    )
+    until = f"until {local(done.answer['until'])}" if length else "no more"
+    return (
+        f"Subscription {name} signs with a new secret from now on,"
+        f" and with what it had {until}.\n{kept}"
+    )
+
+
+def remove(settings: Settings, name: str) -> str:
+    """Remove a subscription; what was done, as a sentence. `NotFound`, `Conflict`."""
+    on_subscription(settings, name, "remove", lambda gateway: gateway.unsubscribe(name))
+    return f"Subscription {name} is removed, and what waited for it has ended."
+
+
+def show(settings: Settings, name: str, *, as_json: bool) -> None:
+    """Print everything of one subscription but its secrets; `NotFound`."""
+    found = read(settings, lambda records: records.subscription(name))
+    if as_json:
+        say(to_json([found]))
+        return
+    lines = [line for line in _lines(found) if line[1]]
+    draw(View(columns=[Column("subscription"), Column(name, whole=False)], rows=lines))
+
+
+def _keys(pairs: Sequence[str]) -> dict[str, str]:
+    keys: dict[str, str] = {}
+    for pair in pairs:
+        key, mark, value = pair.partition("=")
+        if not mark or not key:
+            # Not shown: it may be what was meant as a secret.
+            raise StartupError("expected KEY=VALUE, as in url=https://example.com/in")
+        if key in keys:
+            raise StartupError(f"{key}: is given twice")
+        keys[key] = value
+    return keys
+
+
+def _keeping(
+    name: str, config: Path | None, to: Path | None, act: Callable[[], Done]
+) -> tuple[Done, str]:
+    """Do it, and say where its secret is. Where a file is needed, it is made before."""
+    if to is None and sys.stdout.isatty():
+        done = act()
+        return done, f"Its secret, which is shown this once: {done.answer['secret']}"
+    folder = config.parent if config is not None else Path()
+    path = to or free_name(folder, name)
+    with new_secret_file(path) as put:
+        done = act()
+        put(done.answer["secret"])
+    return done, f"Its secret is in {path}, and nowhere else to be read."
+
+
+def _lines(found: SubscriptionDetail) -> Iterator[tuple[str, str]]:
+    row = found.subscription
+    yield "state", row.state
+    yield "reason", row.reason or ""
+    yield "comes from", "the configuration" if found.declared else "gateway subscriptions add"
+    for key, value in found.settings.items():
+        if key not in ELSEWHERE:
+            yield key, _shown(key, value)
+    yield "from", _from(found.settings)
+    yield from _secrets(found.settings, found.secrets)
+    yield from _health(found)
+    yield "handshake", _handshake(found.settings, found.handshake)
+    yield "history", "" if found.history is None else _history(found.history)
+    yield "unfinished deliveries", str(row.unfinished)
+
+
+def _shown(key: str, value: object) -> str:
+    """A setting as the configuration would have it."""
+    match value:
+        case int() if key in DURATIONS:
+            return show_duration(value)
+        case list() if key == "schedule":
+            return ", ".join(map(show_duration, value))
+        case list() if key == "headers":
+            return ", ".join(f"{name}: ***" for name in value)
+        case float() | int() | None if key == "rate":
+            return show_rate(None if value is None else float(value))
+        case list():
+            return ", ".join(map(str, value))
+        case _:
+            return str(value)
+
+
+def _from(settings: Mapping[str, Any]) -> str:
+    start = settings.get("start")
+    if start is None:
+        return "now"
+    return "beginning" if start == 0 else local(start)
+
+
+def _secrets(
+    settings: Mapping[str, Any], secrets: Sequence[SecretRow]
+) -> Iterator[tuple[str, str]]:
+    if not secrets:
+        yield "secrets", f"{settings.get('secrets', 0)} of the configuration"
+    for secret in secrets:
+        ends = "" if secret.expires_at is None else f", signs until {local(secret.expires_at)}"
+        yield "secret", f"*** made {local(secret.made_at)}{ends}"
+
+
+def _health(found: SubscriptionDetail) -> Iterator[tuple[str, str]]:
+    row = found.subscription
+    yield "last success", "never" if row.last_success is None else local(row.last_success)
+    yield "failing since", "" if row.failing_since is None else local(row.failing_since)
+    yield "waits until", "" if row.hold_until is None else local(row.hold_until)
+    times = f" (opened {found.trips} times in a row)" if found.trips > 1 else ""
+    opened = "" if row.broken_until is None else f"open until {local(row.broken_until)}{times}"
+    yield "breaker", opened or "closed"
+
+
+def _handshake(settings: Mapping[str, Any], known: HandshakeRow | None) -> str:
+    if settings.get("origin") is None:
+        return ""
+    if known is None:
+        return "pending"
+    rate = "" if known.rate is None else f", {known.rate} deliveries a minute"
+    reason = f": {known.reason}" if known.reason else ""
+    return f"{known.state}{rate}{reason}"
+
+
+def _history(history: History) -> str:
+    return f"{history.looked} of {history.last} past events were looked at"

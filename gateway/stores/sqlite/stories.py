@@ -1,0 +1,146 @@
+"""The story of one order, event, delivery or callback, by whatever id a person has of it."""
+
+from collections.abc import Sequence
+
+from gateway.errors import NotFound
+from gateway.stores.sqlite.keys import key
+from gateway.stores.sqlite.reading import (
+    CALLBACK,
+    DELIVERY,
+    EVENT,
+    Reading,
+    Row,
+    callback_row,
+    delivery_row,
+    notes,
+    number_of,
+)
+from gateway.stores.views import Story
+
+
+class Stories:
+    """Finds out what belongs together."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+
+    async def explain(self, name: str) -> Sequence[Story]:
+        """See `gateway.stores.base.Records`."""
+        stories = [
+            *await self._by_delivery(name),
+            *await self._by_event(name),
+            *await self._by_callback(name),
+            *await self._by_order(name),
+        ]
+        if not stories:
+            stories = await self._by_provider_id(name)
+        if not stories:
+            raise NotFound(
+                f"nothing is known under {name!r}: no order, event, delivery or callback"
+            )
+        return stories
+
+    async def _by_delivery(self, name: str) -> list[Story]:
+        if (number := number_of(name, "dl_")) is None:
+            return []
+        rows = await self._reading.fetch(
+            "SELECT d.event FROM deliveries d JOIN events e ON e.id = d.event WHERE d.id = ?",
+            (number,),
+        )
+        return [await self._event_story(f"delivery {name}", row[0], number) for row in rows]
+
+    async def _by_event(self, name: str) -> list[Story]:
+        rows = await self._reading.fetch("SELECT id FROM events WHERE event_id = ?", (name,))
+        return [await self._event_story(f"event {name}", row[0], None) for row in rows]
+
+    async def _event_story(self, found_as: str, event: int, delivery: int | None) -> Story:
+        events = await self._reading.fetch(EVENT + " WHERE id = ?", (event,))
+        callbacks = await self._reading.fetch(CALLBACK + " WHERE id = ?", (events[0][9],))
+        deliveries = await self._reading.fetch(
+            DELIVERY + " WHERE d.event = ?1 AND (?2 IS NULL OR d.id = ?2) ORDER BY d.id",
+            (event, delivery),
+        )
+        return await self._story(found_as, events[0][5], callbacks, events, deliveries)
+
+    async def _by_callback(self, name: str) -> list[Story]:
+        """A callback by its own id, or by the id that the provider gave to its event."""
+        if (number := number_of(name, "cb_")) is not None:
+            rows = await self._reading.fetch(CALLBACK + " WHERE id = ?", (number,))
+            return [await self._callback_story(f"callback {name}", row) for row in rows]
+        sources = await self._reading.fetch("SELECT DISTINCT source FROM callbacks")
+        hashes = [key(source[0], name) for source in sources]
+        marks = ", ".join("?" for _ in hashes)
+        rows = await self._reading.fetch(CALLBACK + f" WHERE dedupe IN ({marks})", hashes)
+        return [await self._callback_story(f"the provider's event {name}", row) for row in rows]
+
+    async def _callback_story(self, found_as: str, callback: Row) -> Story:
+        events = await self._reading.fetch(
+            EVENT + " WHERE callback = ? ORDER BY id", (callback[0],)
+        )
+        deliveries = await self._reading.fetch(
+            DELIVERY + " WHERE e.callback = ? ORDER BY d.id", (callback[0],)
+        )
+        order = next((note.order for note in notes.decode(callback[8]) if note.order), None)
+        return await self._story(found_as, order, [callback], events, deliveries)
+
+    async def _by_order(self, name: str) -> list[Story]:
+        """An order by its id, or by what leads to it: an alias, a payment intent, a session."""
+        shops = await self._reading.fetch("SELECT DISTINCT shop FROM orders")
+        stories: list[Story] = []
+        for (shop,) in shops:
+            for order, found_as in (await self._names(shop, name)).items():
+                stories.append(await self._order_story(found_as, shop, order))
+        return stories
+
+    async def _names(self, shop: str, name: str) -> dict[str, str]:
+        """The orders of a shop that `name` leads to, and how."""
+        found: dict[str, str] = {}
+        if await self._reading.fetch("SELECT 1 FROM orders WHERE key = ?", (key(shop, name),)):
+            found[name] = f"order {name}"
+        for link in (f"name:{name}", f"stripe:{name}"):
+            rows = await self._reading.fetch(
+                "SELECT order_id FROM links WHERE key = ?", (key(shop, link),)
+            )
+            for (order,) in rows:
+                found.setdefault(order, f"{name}, which belongs to order {order}")
+        return found
+
+    async def _order_story(self, found_as: str, shop: str, order: str) -> Story:
+        rows = await self._reading.fetch("SELECT id FROM orders WHERE key = ?", (key(shop, order),))
+        row = rows[0] if rows else (None,)
+        callbacks = await self._reading.fetch(CALLBACK + " WHERE order_row = ? ORDER BY id", row)
+        events = await self._reading.fetch(EVENT + " WHERE order_row = ? ORDER BY id", row)
+        deliveries = await self._reading.fetch(
+            DELIVERY + " WHERE e.order_row = ? ORDER BY d.id", row
+        )
+        return await self._story(found_as, order, callbacks, events, deliveries, shop=shop)
+
+    async def _by_provider_id(self, name: str) -> list[Story]:
+        """A provider's object (a refund, a dispute) that no index knows: look into the orders."""
+        rows = await self._reading.fetch(
+            "SELECT shop, order_id FROM orders WHERE instr(state, ?) LIMIT 20", (name.encode(),)
+        )
+        return [
+            await self._order_story(f"{name}, which belongs to order {order}", shop, order)
+            for shop, order in rows
+        ]
+
+    async def _story(
+        self,
+        found_as: str,
+        order: str | None,
+        callbacks: Sequence[Row],
+        events: Sequence[Row],
+        deliveries: Sequence[Row],
+        *,
+        shop: str | None = None,
+    ) -> Story:
+        return Story(
+            found_as=found_as,
+            shop=shop or (events[0][4] if events else None),
+            order=order,
+            callbacks=[callback_row(row) for row in callbacks],
+            events=[await self._reading.event(row) for row in events],
+            deliveries=[delivery_row(row) for row in deliveries],
+            attempts=await self._reading.attempts([row[0] for row in deliveries]),
+        )

@@ -1,0 +1,98 @@
+"""Subscriptions as they are shown: a row each for the list, and everything of one."""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from gateway.errors import NotFound
+from gateway.stores.base import Handshake
+from gateway.stores.sqlite.reading import Reading, Row
+from gateway.stores.views import (
+    HandshakeRow,
+    History,
+    SecretRow,
+    SubscriptionDetail,
+    SubscriptionRow,
+)
+
+_declared = msgspec.json.Decoder(dict[str, Any])
+_handshake = msgspec.msgpack.Decoder(Handshake)
+
+PRESENT = (
+    "SELECT name, iif(enabled, state, 'disabled'), reason, declared, hold_until, last_success,"
+    " (SELECT count(*) FROM deliveries d WHERE d.subscription = s.id AND d.state < 2),"
+    " failing_since, broken_until, handshake, id, made IS NULL, trips, history"
+    " FROM subscriptions s WHERE (made IS NULL OR length(made) > 0)"
+)
+
+
+async def subscription_rows(reading: Reading) -> Sequence[SubscriptionRow]:
+    """All that were not removed, by name."""
+    return [_row(row) for row in await reading.fetch(PRESENT + " ORDER BY name")]
+
+
+async def subscription_detail(reading: Reading, name: str) -> SubscriptionDetail:
+    """Everything of one; `NotFound`."""
+    rows = await reading.fetch(PRESENT + " AND name = ?", (name,))
+    if not rows:
+        raise NotFound(f"there is no subscription {name}")
+    row = rows[0]
+    settings = _declared.decode(row[3])
+    settings["url"] = _without_query(settings["url"])
+    secrets = await reading.fetch(
+        "SELECT made_at, expires_at FROM secrets WHERE subscription = ? ORDER BY id DESC",
+        (row[10],),
+    )
+    return SubscriptionDetail(
+        subscription=_row(row),
+        declared=bool(row[11]),
+        settings=settings,
+        secrets=[SecretRow(made_at=made, expires_at=expires) for made, expires in secrets],
+        trips=row[12],
+        handshake=_handshake_row(row[9]),
+        history=None if row[13] is None else await _history(reading, row[13]),
+    )
+
+
+def _row(row: Row) -> SubscriptionRow:
+    handshake = _handshake_row(row[9])
+    return SubscriptionRow(
+        name=row[0],
+        state=row[1],
+        reason=row[2],
+        host=urlsplit(_declared.decode(row[3])["url"]).netloc,
+        hold_until=row[4],
+        last_success=row[5],
+        unfinished=row[6],
+        failing_since=row[7],
+        broken_until=row[8],
+        handshake=None if handshake is None else handshake.state,
+    )
+
+
+def _handshake_row(packed: bytes | None) -> HandshakeRow | None:
+    """How it stands, without the secret by which the endpoint may consent."""
+    if packed is None:
+        return None
+    stored = _handshake.decode(packed)
+    return HandshakeRow(
+        state=stored.state,
+        rate=stored.rate,
+        reason=stored.reason,
+        asked_at=stored.asked_at,
+        next_at=stored.next_at,
+    )
+
+
+async def _history(reading: Reading, looked: int) -> History:
+    """How far it came; ids have no gaps but where retention took events."""
+    rows = await reading.fetch("SELECT max(id) FROM events")
+    return History(looked=looked, last=rows[0][0] or 0)
+
+
+def _without_query(url: str) -> str:
+    """A URL whose query, which may hold a token, is masked."""
+    head, mark, _ = url.partition("?")
+    return f"{head}?***" if mark else url
