@@ -1,10 +1,14 @@
 """The callbacks of the load: real Stripe events of about 900 bytes, each signed, each its own order.
 
+Its ids are like real ones: those of events and payments begin with their time, those of sessions
+are random, and the shop numbers its orders.
+
 Format: Stripe's snapshot events and `Stripe-Signature` (docs.stripe.com/webhooks). A completed
 session that is still `unpaid` is one fact, `order.created`, and so one event.
 """
 
 import base64
+import hashlib
 import hmac
 
 SOURCE = "stripe-bench"
@@ -14,7 +18,7 @@ PATH = f"/hooks/{SOURCE}"
 
 _EVENT = (
     '{"id":"evt_%(key)s","object":"event","api_version":"2025-06-30.basil","created":%(at)d,'
-    '"data":{"object":{"id":"cs_test_%(key)s","object":"checkout.session",'
+    '"data":{"object":{"id":"cs_test_%(random)s","object":"checkout.session",'
     '"amount_subtotal":4500,"amount_total":4926,"automatic_tax":{"enabled":false,"status":null},'
     '"client_reference_id":null,"created":%(at)d,'
     '"currency":"eur","customer":"cus_%(key)s","expires_at":%(at)d,"livemode":false,'
@@ -42,7 +46,9 @@ _REQUEST = (
 
 def body(run: str, number: int, *, at: int) -> bytes:
     """The event `number` of this run, which makes all its ids unique; `at` in Unix seconds."""
-    return (_EVENT % {"key": f"{run}{number:08d}", "at": at}).encode()
+    key = f"{run}{number:08d}"
+    random = hashlib.sha256(key.encode()).hexdigest()
+    return (_EVENT % {"key": key, "random": random[:32], "at": at}).encode()
 
 
 def signature(content: bytes, *, at: int) -> str:

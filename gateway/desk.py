@@ -28,22 +28,20 @@ class Desk:
         self.streak = 0  # failed attempts since the last success
         self._tokens = 1.0
         self._refilled = clock()
-        self._take_health(status)
+        self.revive(status)
         self.update(status)
 
     def update(self, status: Status) -> None:
         """Take over what the catalog says now."""
-        revived = status.state == "active" and getattr(self, "state", "active") != "active"
         self.subscription: Subscription = status.subscription
         self.state = status.state
         self.hold_until = status.hold_until or Millis(0)
         self._consented = _consented(status)
         self._rate = _rate(status)
         self._burst = max(1.0, (self._rate or 0.0) / 10)  # a tenth of a second's worth
-        if revived:
-            self._take_health(status)
 
-    def _take_health(self, status: Status) -> None:
+    def revive(self, status: Status) -> None:
+        """Begin anew with what the catalog says of its health."""
         health = status.health
         self.failing_since = health.failing_since
         self._breaker = Breaker(until=health.broken_until, trips=health.trips, random=self._random)

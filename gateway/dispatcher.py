@@ -70,6 +70,13 @@ class Dispatcher:
                     desk.next_due = Millis(0)
         self._wake.set()
 
+    def revive(self, status: Status) -> None:
+        """A person resumed this subscription: what speaks against its endpoint is forgotten."""
+        desk = self._desks.get(status.subscription.id)
+        if desk is not None:
+            desk.revive(status)
+            self._wake.set()
+
     def offer(self) -> dict[int, int]:
         """See `gateway.stores.base.Handover`."""
         if self._stopping or len(self._outcomes) > UNSETTLED:

@@ -75,10 +75,7 @@ class Janitor:
                 every=self._every,
             ),
         )
-        try:
-            await self._lookout.close()
-        except Unavailable as error:
-            logger.warning("cannot write when sources were last heard: %s", error)
+        await _attempt(self._lookout.close, "write when sources were last heard")
 
     async def _repeat(
         self,
@@ -92,16 +89,8 @@ class Janitor:
         """Do it `first`, then `every` so many seconds, and `again` after a failure."""
         wait = self._interval if first is None else first
         while not await self._stops_within(wait):
-            wait = self._interval if every is None else every
-            try:
-                await work()
-            except Unavailable as error:
-                wait = again
-                logger.warning("cannot %s: %s", what, error)
-            except Exception:
-                # Whatever it is, it is tried again: nobody would miss a janitor that has died.
-                wait = again
-                logger.exception("a bug: the janitor cannot %s", what)
+            pause = self._interval if every is None else every
+            wait = pause if await _attempt(work, what) else again
 
     async def _stops_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
@@ -132,6 +121,20 @@ class Janitor:
     def stop(self) -> None:
         """Let `run` return."""
         self._stopped.set()
+
+
+async def _attempt(work: Callable[[], Awaitable[object]], what: str) -> bool:
+    """Whether it was done; if not, the log says why."""
+    try:
+        await work()
+    except Unavailable as error:
+        logger.warning("cannot %s: %s", what, error)
+        return False
+    except Exception:
+        # Whatever it is, it is tried again: nobody would miss a janitor that has died.
+        logger.exception("a bug: the janitor cannot %s", what)
+        return False
+    return True
 
 
 def _sum(done: Removed, piece: Removed) -> Removed:

@@ -125,8 +125,10 @@ class Gateway:
         }
 
     async def resume(self, name: str) -> dict[str, object]:
-        """Make a paused or gone subscription active again; `NotFound`."""
-        return _shown(await self.store.catalog.resume(name))
+        """Make a paused or gone subscription active again, its breaker closed; `NotFound`."""
+        status = await self.store.catalog.resume(name)
+        self.dispatcher.revive(status)
+        return _shown(status)
 
     async def pause(self, name: str) -> dict[str, object]:
         """Hold a subscription's deliveries; `NotFound`."""

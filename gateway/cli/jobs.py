@@ -96,7 +96,7 @@ def preview(settings: Settings, chosen: Chosen) -> None:
     if not found.total:
         say("Nothing would be sent again.")
         return
-    say(f"{counted(found.total, 'delivery', 'deliveries')} would be sent again:")
+    say(f"{_deliveries(found.total)} would be sent again:")
     for name, number in found.subscriptions.items():
         say(clean(f"  {number} to {name}"))
     more = ", ..." if found.total > len(found.first) else ""

@@ -31,6 +31,8 @@ def show(settings: Settings, callback: str) -> None:
     row, sent = read(settings, lambda records: records.callback(_named(callback)))
     draw(callback_view(row, len(sent.headers)))
     say("")
+    if not sent.headers and not sent.body:
+        say("Its headers and its body were removed by retention.")
     body(sent.body)
 
 

@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from gateway.egress.answer import AttemptFailed
 from gateway.egress.connection import Connection
@@ -148,25 +148,37 @@ class Connector:
         self, sock: socket.socket, target: Target, connection: Connection, deadline: float
     ) -> Connection:
         loop = asyncio.get_running_loop()
-        if not target.tls:
-            await loop.create_connection(lambda: connection, sock=sock)
-            return connection
+        options: dict[str, Any] = {}
+        if target.tls:
+            options["ssl"] = self._ssl
+            options["server_hostname"] = target.host.removesuffix(".")
+            options["ssl_handshake_timeout"] = max(deadline - loop.time(), 0) + _TLS_SLACK
         try:
-            await loop.create_connection(
-                lambda: connection,
-                sock=sock,
-                ssl=self._ssl,
-                server_hostname=target.host.removesuffix("."),
-                ssl_handshake_timeout=max(deadline - loop.time(), 0) + _TLS_SLACK,
-            )
+            await loop.create_connection(lambda: connection, sock=sock, **options)
         except ssl.SSLCertVerificationError as error:
             text = f"The certificate of {target.host} is not valid: {error.verify_message}."
             raise AttemptFailed(Failure.TLS, text, address=connection.address) from None
         except OSError as error:
             reason = getattr(error, "reason", None) or error.strerror or error
-            text = f"TLS with {target.host} failed: {reason}."
-            raise AttemptFailed(Failure.TLS, text, address=connection.address) from None
+            failure = Failure.TLS if target.tls else Failure.CONNECT
+            text = (
+                f"{'TLS' if target.tls else 'The connection'} with {target.host} failed: {reason}."
+            )
+            raise AttemptFailed(failure, text, address=connection.address) from None
+        finally:
+            _hand_over(sock, loop)
         return connection
+
+
+def _hand_over(sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+    """Leave the descriptor to an event loop that closes it by its number.
+
+    uvloop does. Where the peer hangs up while it starts a connection, it forgets to tell the socket
+    object, whose own end would then close whatever has got that number since: another connection,
+    or the database.
+    """
+    if not isinstance(loop, asyncio.BaseEventLoop):
+        sock.detach()
 
 
 async def _connect(address: str, port: int) -> socket.socket:

@@ -45,6 +45,8 @@ async def _head(sock: socket.socket) -> tuple[bytes, bytes]:
     loop = asyncio.get_running_loop()
     received = b""
     while _END not in received:
+        if len(received) >= HEAD_CAP:
+            raise ConnectionError("its answer is longer than is read")
         data = await loop.sock_recv(sock, HEAD_CAP - len(received))
         if not data:
             raise ConnectionError("it closed the connection")

@@ -7,6 +7,7 @@ from importlib import resources
 import msgspec
 
 from gateway.errors import StartupError
+from gateway.stores.sqlite.keys import key
 
 APPLICATION_ID = 0x47574859  # "GWHY": marks a file as a database of this gateway
 
@@ -64,6 +65,7 @@ def migrate(connection: sqlite3.Connection, name: str) -> None:
     known = migrations("sqlite")
     version = check_identity(connection.execute(IDENTITY).fetchone(), name)
     _check_history(connection, known[:version], name)
+    connection.create_function("place_key", 2, key, deterministic=True)  # what 0003 calls
     for migration in known[version:]:
         _apply(connection, migration)
 

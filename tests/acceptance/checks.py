@@ -1,8 +1,10 @@
 """What must hold after a run with crashes: the records of both ends in, problems in words out.
 
 The invariants: I1 nothing that was answered is missing, I2 nothing arrives that was not sent,
-signed and with the same bytes each time, I3 nothing arrives twice without a reason, I7 an order's
-events are numbered without a gap, I9 the file is whole and the gateway ready soon.
+signed and with the same bytes each time, I3 nothing arrives twice without a reason, I4 every
+delivery ends, I7 an order's events are numbered without a gap, and where a subscription asked for
+order each comes only after the success of the one before, I9 the file is whole and the gateway
+ready soon.
 """
 
 from collections import defaultdict
@@ -20,12 +22,16 @@ SETTLE_LIMIT = 2.0  # seconds from an answer to its durable settlement, at most
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
-    """What one receiver got, the patterns of the types it wants, and the timeout of an attempt."""
+    """What one receiver got, the patterns of the types it wants, and the timeout of an attempt.
+
+    `ordered` says that it asked for the events of an order one after the other.
+    """
 
     name: str
     types: tuple[str, ...]
     timeout: float  # seconds
     arrivals: Sequence[Arrival]
+    ordered: bool = False
 
     def wants(self, event_type: str) -> bool:
         """Whether the subscription's types match."""
@@ -72,6 +78,7 @@ def problems(evidence: Evidence) -> list[str]:
     for heard in evidence.heard:
         found += _unwanted(heard, envelopes)
         found += [f"I3: {text}" for text in extras(heard, evidence.kills)[1]]
+        found += _overtaking(heard, envelopes) if heard.ordered else []
     found += _sequences(envelopes)
     found += [
         f"I9: ready only after {taken:.1f} s" for taken in evidence.starts if taken > READY_LIMIT
@@ -195,3 +202,25 @@ def _sequences(envelopes: Mapping[str, Envelope]) -> Iterator[str]:
             yield f"I7: orderseq of {order} is {numbers}"
         if events[0].type != "order.created":
             yield f"I7: {order} begins with {events[0].type}"
+
+
+def _overtaking(heard: Heard, envelopes: Mapping[str, Envelope]) -> Iterator[str]:
+    """I7: each event of an order that came before the one before it had been answered with a 2xx.
+
+    An answer that nobody was there to read is none: the gateway cannot know of it.
+    """
+    lanes: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    arrivals = _by_event(heard.arrivals)
+    for event_id in arrivals.keys() & envelopes.keys():
+        envelope = envelopes[event_id]
+        lanes[envelope.subject].append((envelope.orderseq, event_id))
+    for order, lane in lanes.items():
+        for (number, before), (_, after) in pairwise(sorted(lane)):
+            if not _succeeded_before(arrivals[before], arrivals[after][0].arrived):
+                yield f"I7: {order} came to {heard.name} without the success of its {number} first"
+
+
+def _succeeded_before(arrivals: Sequence[Arrival], moment: float) -> bool:
+    return any(
+        one.answered is not None and one.delivered and one.answered <= moment for one in arrivals
+    )

@@ -1,6 +1,6 @@
 """The crash test: SIGKILL at random moments under load, restart at once, and count what is missing.
 
-`python -m tests.acceptance.crash --seconds 60 --seed 7`. The seed fixes what is sent and when
+`python -m tests.acceptance.crash --seconds 60 --seed 7 [--ordered]`. The seed fixes what is sent and when
 the kills come; how the processes interleave stays the machine's choice.
 """
 
@@ -22,11 +22,12 @@ import msgspec
 from tests.acceptance import checks
 from tests.acceptance.harness import Gateway, Wanted, secret
 from tests.acceptance.load import Load
-from tests.acceptance.peers import Manner, Receiver, failing, prompt, slow
+from tests.acceptance.peers import Manner, Receiver, prompt, refusing, slow
 
 SENDERS = 12
 PAUSE = 0.06  # seconds, the longest rest of a sender between two callbacks
 TIMEOUT = 2.0  # seconds, of one attempt
+LINGER = 0.05  # seconds until a receiver answers behind which the events of an order line up
 QUIET = 1.5  # seconds without an arrival after which a complete run is over
 STUCK = 6.0  # seconds without an arrival after which an incomplete run is over
 DRAIN_LIMIT = 60.0  # seconds
@@ -34,12 +35,16 @@ SECONDS_A_KILL = 2.5  # of the long run
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A run: seconds under load, and kills at random moments within."""
+    """A run: seconds under load, and kills at random moments within.
+
+    In an `ordered` one all receivers but one want the events of an order one after the other.
+    """
 
     seconds: float
     kills: int
     seed: int
     fault: str = "none"
+    ordered: bool = False
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -80,9 +85,8 @@ async def run(plan: Plan, folder: Path) -> Report:
     rng = Random(plan.seed)
     async with AsyncExitStack() as stack:
         wanted = [
-            await _subscribe(stack, "good", prompt, rng),
-            await _subscribe(stack, "failing", failing, rng),
-            await _subscribe(stack, "slow", slow(rng, late=TIMEOUT * 1.3), rng),
+            await _subscribe(stack, name, manner, rng, ordered=ordered)
+            for name, manner, ordered in _cast(plan, rng)
         ]
         gateway = Gateway(folder, wanted, command=plan.command)
         stack.callback(gateway.kill)
@@ -100,17 +104,30 @@ async def run(plan: Plan, folder: Path) -> Report:
         await _drain(load, wanted)
         await gateway.stop()
     found += _integrity(gateway.database)
+    found += _unfinished(gateway.database)
     found += _tracebacks(gateway.log)
     return _report(plan, load, _evidence(load, wanted, kills, starts), found)
 
 
-async def _subscribe(stack: AsyncExitStack, name: str, manner: Manner, rng: Random) -> Wanted:
+def _cast(plan: Plan, rng: Random) -> list[tuple[str, Manner, bool]]:
+    """The receivers: name, manner, and whether it wants order."""
+    late = TIMEOUT * 1.3
+    return [
+        ("good", prompt, False),
+        ("failing", refusing(delay=LINGER if plan.ordered else 0.0), plan.ordered),
+        ("slow", slow(rng, late=late), plan.ordered),
+    ]
+
+
+async def _subscribe(
+    stack: AsyncExitStack, name: str, manner: Manner, rng: Random, *, ordered: bool
+) -> Wanted:
     """A listening receiver; the slow one wants one event in five, or the run would wait for it."""
     receiver = Receiver(name, manner, secret(rng))
     await receiver.start()
     stack.push_async_callback(receiver.stop)
     types = ("order.shipped",) if name == "slow" else ("order.*",)
-    return Wanted(receiver=receiver, types=types, timeout=TIMEOUT)
+    return Wanted(receiver=receiver, types=types, timeout=TIMEOUT, ordered=ordered)
 
 
 async def _torment(
@@ -162,6 +179,19 @@ def _integrity(database: Path) -> list[str]:
     return [] if rows == [("ok",)] else [f"I9: {database.name}: {rows}"]
 
 
+def _unfinished(database: Path) -> list[str]:
+    """I4: what neither waits for anything any more nor has ended; a lane that is stuck, above all."""
+    with closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute(
+            "SELECT s.name, count(*), count(DISTINCT lane) FROM deliveries d"
+            " JOIN subscriptions s ON s.id = d.subscription WHERE d.state < 2 GROUP BY s.name"
+        ).fetchall()
+    return [
+        f"I4: {count} deliveries in {lanes} lanes to {name} never end"
+        for name, count, lanes in rows
+    ]
+
+
 def _tracebacks(log: Path) -> list[str]:
     count = log.read_text(encoding="utf-8", errors="replace").count("Traceback (most recent call")
     return [f"log: there are {count} tracebacks"] if count else []
@@ -175,6 +205,7 @@ def _evidence(
             name=one.receiver.name,
             types=one.types,
             timeout=one.timeout,
+            ordered=one.ordered,
             arrivals=one.receiver.arrivals,
         )
         for one in wanted
@@ -204,11 +235,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="SIGKILL the gateway under load and count.")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long the load lasts")
     parser.add_argument("--seed", type=int, default=None, help="default: a new one, printed")
+    parser.add_argument("--ordered", action="store_true", help="order by order")
     parser.add_argument("--fault", default="none", help="as tests.acceptance.launch knows them")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else time.time_ns() % 1_000_000
     kills = max(1, round(options.seconds / SECONDS_A_KILL))
-    plan = Plan(seconds=options.seconds, kills=kills, seed=seed, fault=options.fault)
+    plan = Plan(
+        seconds=options.seconds,
+        kills=kills,
+        seed=seed,
+        fault=options.fault,
+        ordered=options.ordered,
+    )
     print(f"seed {seed}: {plan.seconds:g} s of load, {plan.kills} kills", flush=True)
     with tempfile.TemporaryDirectory(prefix="gateway-crash-") as folder:
         report = asyncio.run(run(plan, Path(folder)))

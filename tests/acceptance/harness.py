@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 
@@ -29,11 +29,20 @@ class DidNotStart(Exception):
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A subscription: which types a receiver gets, and how long one attempt may last."""
+    """A subscription: which types a receiver gets, how long one attempt may last, and in which order."""
 
     receiver: Receiver
     types: tuple[str, ...]
     timeout: float = 2.0  # seconds
+    ordered: bool = False
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer of the gateway; the names of the headers in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 def secret(rng: Random) -> str:
@@ -52,16 +61,22 @@ class Gateway:
     """`python -m gateway serve` in `folder`; the same ports and the same file over all restarts."""
 
     def __init__(
-        self, folder: Path, wanted: Sequence[Wanted], *, command: Sequence[str] = ("-m", "gateway")
+        self,
+        folder: Path,
+        wanted: Sequence[Wanted],
+        *,
+        command: Sequence[str] = ("-m", "gateway"),
+        database: Path | None = None,
     ) -> None:
         """Write the configuration; `command` is what follows the interpreter's name."""
         self.port = free_port()
         self.admin_port = free_port()
-        self.database = folder / "gateway.db"
+        self.database = database or folder / "gateway.db"
         self.log = folder / "gateway.log"
-        self.prefix: tuple[str, ...] = ()  # a tracer and its options
+        self.prefix: tuple[str, ...] = ()  # a tracer and its options, or what makes its disk
+        self.environment: dict[str, str] = {}  # beside that of this process
         self._folder = folder
-        self._command = (sys.executable, *command, "serve", "--config", "gateway.toml")
+        self._command = (sys.executable, *command)
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "gateway.toml").write_text(self._configuration(wanted), encoding="utf-8")
 
@@ -102,6 +117,30 @@ class Gateway:
             process.kill()
             return process.wait()
 
+    async def ended(self) -> int:
+        """Wait until the serving process has ended by itself; its exit code. Raises `TimeoutError`."""
+        assert self._process is not None
+        try:
+            code = await asyncio.to_thread(self._process.wait, STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"it still runs\n{self.log_end()}") from None
+        self._process = None
+        return code
+
+    async def run(self, *arguments: str, prefix: Sequence[str] = ()) -> str:
+        """What another command prints that is given the same configuration; it has to succeed."""
+        process = await asyncio.create_subprocess_exec(
+            *(*prefix, *self._command, *arguments, "--config", "gateway.toml"),
+            cwd=self._folder,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        printed, _ = await process.communicate()
+        assert process.returncode == 0, printed.decode()
+        return printed.decode()
+
     def log_end(self) -> str:
         """The last lines that the gateway wrote."""
         text = self.log.read_text(encoding="utf-8", errors="replace")
@@ -110,25 +149,24 @@ class Gateway:
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                (*self.prefix, *self._command),
+                (*self.prefix, *self._command, "serve", "--config", "gateway.toml"),
                 cwd=self._folder,
-                env={**os.environ, "PYTHONPATH": str(_root())},
+                env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
 
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(_root()), **self.environment}
+
     async def _ready(self) -> bool:
         try:
             async with asyncio.timeout(1.0):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.admin_port)
-                host = f"127.0.0.1:{self.admin_port}"
-                writer.write(f"GET /readyz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-                headers, _ = await read_message(reader)
-                writer.close()
+                answer = await ask(self.admin_port, "GET /readyz")
         except (OSError, asyncio.IncompleteReadError):
             return False
-        return headers[""].split(" ")[1] == "200"
+        return answer.status == 200
 
     def _configuration(self, wanted: Sequence[Wanted]) -> str:
         parts = [
@@ -142,12 +180,28 @@ class Gateway:
         return "\n".join(parts)
 
 
+async def ask(
+    port: int, request: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
+) -> Answer:
+    """One request, as in `GET /readyz`. Raises `OSError`, `asyncio.IncompleteReadError`."""
+    lines = {"Host": f"127.0.0.1:{port}", "Content-Length": str(len(body)), **(headers or {})}
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        writer.write(f"{request} HTTP/1.1\r\n{head}\r\n".encode() + body)
+        found, answered = await read_message(reader)
+    finally:
+        writer.close()
+    return Answer(status=int(found[""].split(" ")[1]), headers=found, body=answered)
+
+
 def _subscription(wanted: Wanted) -> str:
     receiver = wanted.receiver
     return (
         f'[subscriptions.{receiver.name}]\nurl = "{receiver.url}"\n'
         f'types = [{_strings(wanted.types)}]\nsecrets = ["{receiver.secret}"]\n'
         f'schedule = [{_strings(SCHEDULE)}]\ntimeout = "{round(wanted.timeout * 1000)}ms"\n'
+        f'ordering = "{"order" if wanted.ordered else "none"}"\n'
     )
 
 

@@ -1,6 +1,7 @@
 """Receivers on loopback: they write down every arrival, and answer well, badly or late."""
 
 import asyncio
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from random import Random
 import msgspec
 from standardwebhooks import Webhook, WebhookVerificationError
 
-FAILING_TRIES = 2  # how often the failing receiver refuses each event
+REFUSED = 3  # the failing receiver refuses one request in so many: more would open the breaker
 LATE_SHARE = 0.03  # of the slow receiver's first tries: answered after the timeout
 
 
@@ -29,9 +30,15 @@ def prompt(_seen: int) -> Answer:
     return Answer()
 
 
-def failing(seen: int) -> Answer:
-    """500 for the first tries of each event, then 200."""
-    return Answer(status=500 if seen < FAILING_TRIES else 200)
+def refusing(*, delay: float = 0.0) -> Manner:
+    """500 for every third request, 200 for the others, all after `delay` seconds."""
+    requests = itertools.count(1)
+
+    def answer(_seen: int) -> Answer:
+        refused = next(requests) % REFUSED == 0
+        return Answer(status=500 if refused else 200, delay=delay)
+
+    return answer
 
 
 def slow(rng: Random, *, late: float) -> Manner:

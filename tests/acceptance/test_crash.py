@@ -1,6 +1,7 @@
 """SIGKILL at random moments loses nothing; and the test that says so can fail."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,17 @@ def test_answer_before_commit_is_seen(tmp_path: Path) -> None:
     plan = crash.Plan(seconds=4, kills=3, seed=7, fault="ack-before-commit")
     report = asyncio.run(crash.run(plan, tmp_path))
     assert [one for one in report.problems if one.startswith("I1")], str(report)
+
+
+def test_kills_with_lanes(tmp_path: Path) -> None:
+    report = asyncio.run(crash.run(crash.Plan(seconds=5, kills=3, seed=11, ordered=True), tmp_path))
+    assert not report.problems, str(report)
+    assert report.events > 100
+
+
+@pytest.mark.slow
+def test_many_kills_with_lanes(tmp_path: Path) -> None:
+    plan = crash.Plan(seconds=40, kills=16, seed=time.time_ns() % 1_000_000, ordered=True)
+    report = asyncio.run(crash.run(plan, tmp_path))
+    print(report)
+    assert not report.problems, str(report)

@@ -10,7 +10,7 @@ import pytest
 from gateway.dispatcher import Dispatcher
 from gateway.errors import Unavailable
 from gateway.models import Millis, Subscription
-from gateway.stores.base import Status
+from gateway.stores.base import Settlement, Status
 from gateway.web.hooks import BODIES
 from tests.pipeline.world import (
     SECRET,
@@ -263,12 +263,14 @@ def test_a_hold_outlives_a_refresh_that_was_read_before_it(tmp_path: Path) -> No
             async with running(tmp_path, consumer, text) as world:
                 dispatcher = world.gateway.dispatcher
                 judge = dispatcher._judge
+                settlement = judge.settlement
 
-                def interleaved(*arguments: Any) -> None:
-                    judge(*arguments)
+                def interleaved(*arguments: Any) -> Settlement:
+                    made = settlement(*arguments)
                     dispatcher.update(world.gateway.store.catalog.statuses)  # read before it
+                    return made
 
-                dispatcher._judge = interleaved  # type: ignore[method-assign, assignment]
+                judge.settlement = interleaved  # type: ignore[method-assign, assignment]
                 await world.shop(shop_event(1))
                 await world.until(lambda: world.rows("SELECT 1 FROM attempts"))
                 await world.shop(shop_event(2, order="ord-2"))

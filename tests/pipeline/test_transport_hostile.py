@@ -2,10 +2,19 @@
 
 import asyncio
 import gzip
+import os
+import socket
+import struct
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from gateway.egress.answer import AttemptFailed
+from gateway.egress.rules import Target, parse_target
+from gateway.egress.transport import Transport
 from gateway.models import Failure, Millis
 from gateway.sender import Sender
 from tests.acceptance.hostile_peers import MANNERS, hostile
@@ -199,3 +208,52 @@ def test_s12_every_attempt_ends_at_its_deadline_and_leaves_nothing_open(
             await settled(lambda: client.connections <= (name in kept))
 
     run(scene())
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_peer_that_resets_at_once_closes_nothing_but_its_own_connection(
+    run: Run, scheme: str
+) -> None:
+    """Where a descriptor is closed twice, the second time hits whatever got its number since."""
+
+    async def scene() -> None:
+        bystanders: list[int] = []
+
+        async def attempt(client: Transport, target: Target) -> None:
+            with pytest.raises(AttemptFailed):
+                await client.post(target, b"", b"{}", timeout=LONG)
+            bystanders.append(os.open(os.devnull, os.O_RDONLY))
+
+        with resetting() as port:
+            target = parse_target(f"{scheme}://127.0.0.1:{port}/")
+            async with transport() as client:
+                for _ in range(20):
+                    await asyncio.gather(*(attempt(client, target) for _ in range(40)))
+        assert len(set(bystanders)) == len(bystanders)
+        for descriptor in bystanders:
+            os.close(descriptor)
+
+    run(scene())
+
+
+@contextmanager
+def resetting() -> Iterator[int]:
+    """A peer in a thread, so that its reset meets the very start of a connection."""
+
+    def serve() -> None:
+        while True:
+            try:
+                accepted, _ = server.accept()
+            except OSError:
+                return
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            accepted.close()
+
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()

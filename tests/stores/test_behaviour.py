@@ -296,26 +296,6 @@ def test_pause_keeps_and_resume_goes_on(run: Run) -> None:
     run(story)
 
 
-def test_replay(run: Run) -> None:
-    async def story(store: Store) -> None:
-        await store.outbox.accept(intake(1), one_event)
-        (delivery,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
-        with pytest.raises(Conflict):
-            await store.catalog.replay(delivery.id, NOW)
-        await store.queue.settle([settlement(delivery, Step.RETRY, due=Millis(NOW + 10**9))])
-        assert await store.catalog.replay(delivery.id, NOW) == delivery.id
-        (again,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
-        await store.queue.settle([settlement(again, Step.DELIVERED)])
-        made = await store.catalog.replay(delivery.id, NOW)
-        assert made != delivery.id
-        (new,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
-        assert (new.id, new.event_id, new.attempts) == (made, delivery.event_id, 0)
-        with pytest.raises(NotFound):
-            await store.catalog.replay(999, NOW)
-
-    run(story)
-
-
 def test_unlinked_facts_wait_and_are_found_by_any_of_their_links(run: Run) -> None:
     def waits(entries: Sequence[Entry], known: Known) -> Decision:
         note = Note(track="refund", state="", verdict=Verdict.UNLINKED)

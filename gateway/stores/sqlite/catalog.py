@@ -120,11 +120,6 @@ class SqliteCatalog:
         await self._writer.submit(lambda batch: _consent(batch, name, handshake))
         return await self._status(name)
 
-    async def replay(self, delivery: int, now: Millis) -> int:
-        """See `gateway.stores.base.Catalog`."""
-        made: int = await self._writer.submit(lambda batch: _replay(batch, delivery, now))
-        return made
-
     async def heartbeat(self, now: Millis) -> None:
         """See `gateway.stores.base.Catalog`."""
         await self._writer.submit(
@@ -383,32 +378,3 @@ def _asked_anew(handshake: Handshake) -> Handshake:
     return msgspec.structs.replace(
         handshake, state=Consent.PENDING, rate=None, reason="", next_at=Millis(0)
     )
-
-
-def _replay(batch: Batch, delivery: int, now: Millis) -> int:
-    """A waiting delivery becomes due; of an ended one a new delivery is made: ends are final."""
-    execute = batch.connection.execute
-    found = execute(
-        "SELECT d.state, d.event, s.id, s.name, s.enabled, s.state"
-        " FROM deliveries d JOIN subscriptions s ON s.id = d.subscription WHERE d.id = ?",
-        (delivery,),
-    ).fetchone()
-    if found is None:
-        raise NotFound(f"there is no delivery dl_{delivery}")
-    state, event, subscription, name, enabled, condition = found
-    if state == 1:
-        raise Conflict(f"delivery dl_{delivery} is in flight: wait for its end")
-    if not enabled:
-        raise Conflict(f"subscription {name} is disabled: enable it first")
-    if condition == "gone":
-        raise Conflict(f"subscription {name} is gone: resume it first")
-    batch.waiting[subscription] = min(now, batch.waiting.get(subscription, now))
-    if state == 0:
-        execute("UPDATE deliveries SET due = ? WHERE id = ?", (now, delivery))
-        return delivery
-    made = execute(
-        "INSERT INTO deliveries (event, subscription, state, due, reason) VALUES (?, ?, 0, ?, ?)",
-        (event, subscription, now, f"replay of dl_{delivery}"),
-    ).lastrowid
-    assert made is not None
-    return made

@@ -73,7 +73,7 @@ async def resolve(fetch: Fetch, chosen: Chosen) -> Scope:
 
 
 async def _orders(fetch: Fetch, order: str) -> tuple[int, ...]:
-    shops = await fetch("SELECT DISTINCT shop FROM orders", ())
+    shops = await fetch("SELECT shop FROM shops", ())
     keys = [key(row[0], order) for row in shops]
     rows = await fetch(f"SELECT id FROM orders WHERE key IN ({marks(keys)})", keys)  # noqa: S608
     return tuple(row[0] for row in rows or _missing(f"order {order}"))

@@ -1,13 +1,23 @@
-"""Hashes of what an attacker can choose: only these are indexed (design section 4); and parameters."""
+"""Keys of what others choose: their hash, behind their first bytes; and parameters of statements.
+
+Only these are indexed (design section 4): they are short, and hold whatever bytes were sent. The
+first bytes are there for speed: order numbers grow, and the ids of Stripe begin with their time, so
+that what comes now lies together in an index, however long the history (docs/decisions/0012).
+"""
 
 from collections.abc import Iterable
 from hashlib import blake2b
 
-SIZE = 16  # bytes
+SIZE = 16  # bytes, of each half of a key
 
 
 def key(space: str, text: str) -> bytes:
-    """The hash of a text within a shop or a source."""
+    """The key of a text within a shop or a source."""
+    return text.encode()[:SIZE] + plain_key(space, text)
+
+
+def plain_key(space: str, text: str) -> bytes:
+    """The hash alone: how links were written before schema 3, which does not know their names."""
     return blake2b(f"{len(space)}:{space}{text}".encode(), digest_size=SIZE).digest()
 
 

@@ -19,7 +19,7 @@ from gateway.models import (
     Waiting,
 )
 from gateway.stores.base import Decide, Intake, Made, Rehearsal, Stored, WaitOver
-from gateway.stores.sqlite.keys import digest, key, marks
+from gateway.stores.sqlite.keys import digest, key, marks, plain_key
 from gateway.stores.sqlite.polls import put_watch, revive_watch
 from gateway.stores.sqlite.publish import Route, publish
 from gateway.stores.sqlite.writer import Batch, Writer, of_the_file
@@ -219,6 +219,11 @@ class _Acceptance:
         row: tuple[str, str, bytes, int | None],
     ) -> int:
         callback = intake.callback
+        if callback.source not in self._batch.sources:
+            self._batch.sources.add(callback.source)
+            self._connection.execute(
+                "INSERT OR IGNORE INTO source_states (source) VALUES (?)", (callback.source,)
+            )
         number = self._connection.execute(
             "INSERT INTO callbacks (source, provider, shop, event_id, event_type, dedupe, body_hash,"
             " received_at, headers, body, verdict, reason, notes, order_row)"
@@ -250,6 +255,8 @@ class _Acceptance:
         while todo:
             seen |= todo
             hashes = {self._key(shop, name): name for name in todo}
+            if self._plain_keys():
+                hashes |= {plain_key(shop, name): name for name in todo}
             links.update(self._links(hashes))
             found = self._waiting(hashes) if anything else []
             new = [w for w in found if w.id not in waiting]
@@ -266,8 +273,15 @@ class _Acceptance:
             self._batch.unlinked = row is not None
         return self._batch.unlinked
 
+    def _plain_keys(self) -> bool:
+        """Whether there are links of before schema 3."""
+        if self._batch.plain_keys is None:
+            row = self._connection.execute("SELECT 1 FROM plain_keys").fetchone()
+            self._batch.plain_keys = row is not None
+        return self._batch.plain_keys
+
     def _key(self, shop: str, name: str) -> bytes:
-        """The hash of a name of the shop that this callback is about."""
+        """The key of a name of the shop that this callback is about."""
         found = self._keys.get(name)
         if found is None:
             found = self._keys[name] = key(shop, name)
@@ -322,6 +336,9 @@ class _Acceptance:
 
     def _save_orders(self, decision: Decision, shop: str, now: Millis) -> dict[str, int]:
         """Write the states of orders; their rows by order id."""
+        if decision.orders and shop not in self._batch.shops:
+            self._batch.shops.add(shop)
+            self._connection.execute("INSERT OR IGNORE INTO shops VALUES (?)", (shop,))
         return {
             order: self._connection.execute(
                 "INSERT INTO orders (key, shop, order_id, seq, updated_at, state)"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gateway.errors import NotFound
-from gateway.stores.sqlite.keys import key
+from gateway.stores.sqlite.keys import key, plain_key
 from gateway.stores.sqlite.reading import (
     CALLBACK,
     DELIVERY,
@@ -67,7 +67,7 @@ class Stories:
         if (number := number_of(name, "cb_")) is not None:
             rows = await self._reading.fetch(CALLBACK + " WHERE id = ?", (number,))
             return [await self._callback_story(f"callback {name}", row) for row in rows]
-        sources = await self._reading.fetch("SELECT DISTINCT source FROM callbacks")
+        sources = await self._reading.fetch("SELECT source FROM source_states")
         hashes = [key(source[0], name) for source in sources]
         marks = ", ".join("?" for _ in hashes)
         rows = await self._reading.fetch(CALLBACK + f" WHERE dedupe IN ({marks})", hashes)
@@ -85,7 +85,7 @@ class Stories:
 
     async def _by_order(self, name: str) -> list[Story]:
         """An order by its id, or by what leads to it: an alias, a payment intent, a session."""
-        shops = await self._reading.fetch("SELECT DISTINCT shop FROM orders")
+        shops = await self._reading.fetch("SELECT shop FROM shops")
         stories: list[Story] = []
         for (shop,) in shops:
             for order, found_as in (await self._names(shop, name)).items():
@@ -99,7 +99,8 @@ class Stories:
             found[name] = f"order {name}"
         for link in (f"name:{name}", f"stripe:{name}"):
             rows = await self._reading.fetch(
-                "SELECT order_id FROM links WHERE key = ?", (key(shop, link),)
+                "SELECT order_id FROM links WHERE key IN (?, ?)",
+                (key(shop, link), plain_key(shop, link)),
             )
             for (order,) in rows:
                 found.setdefault(order, f"{name}, which belongs to order {order}")

@@ -16,8 +16,8 @@ from gateway.stores.sqlite.writer import Batch, Writer
 from gateway.stores.upkeep import Cutoffs, Removed, SourceState
 
 LOOKED = 500  # rows that one slice looks at
-SLICE = 50
-BUDGET = 0.002
+SLICE = 100  # rows that it takes, each with what belongs to it
+BUDGET = 0.002  # seconds after which it ends all the same: callbacks wait for it
 AGAIN = 86_400_000  # milliseconds after which what had to stay is looked at again
 SPARE = 10  # one page in so many may be free: new rows need it soon
 

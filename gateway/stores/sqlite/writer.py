@@ -62,6 +62,9 @@ class Batch:
         self.waiting: dict[int, Millis] = {}
         self.behind: dict[int, bool] = {}
         self.unlinked: bool | None = None  # whether any fact waits for its order, once known
+        self.plain_keys: bool | None = None  # whether there are keys of before schema 3, once known
+        self.shops: set[str] = set()  # that were written down in this transaction
+        self.sources: set[str] = set()
 
     def waits(self, subscription: int, due: Millis) -> None:
         """Note that something was written which can be claimed from `due` on."""
@@ -79,12 +82,16 @@ class Batch:
         for delivery in self.born[mark:]:
             self.room[delivery.subscription] += 1
         del self.born[mark:]
+        self.shops.clear()  # they may have been written by what is undone
+        self.sources.clear()
 
     def reset(self) -> None:
         """Forget everything: the transaction was lost."""
         self.undo(0)
         self.waiting.clear()
         self.behind.clear()
+        self.shops.clear()
+        self.sources.clear()
         self.unlinked = None
 
 

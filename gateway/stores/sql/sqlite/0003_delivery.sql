@@ -57,3 +57,22 @@ CREATE TABLE source_states (
 
 -- Retention asks whether a callback is still needed.
 CREATE INDEX unlinked_callback ON unlinked (callback);
+INSERT INTO source_states (source, last_at)
+    SELECT source, max(received_at) FROM callbacks GROUP BY source;
+
+-- Whose orders there are, so that one can be found by its number alone.
+CREATE TABLE shops (
+    shop TEXT PRIMARY KEY
+) WITHOUT ROWID;
+INSERT INTO shops SELECT DISTINCT shop FROM orders;
+
+-- Keys begin with the first bytes of what they stand for: new ones then lie together in an index.
+-- The names behind `links` and `unlinked_keys` are not known: those of before stay as they were.
+UPDATE callbacks SET dedupe = place_key(source, event_id);
+UPDATE orders SET key = place_key(shop, order_id);
+UPDATE watched SET key = place_key(source, number);
+CREATE TABLE plain_keys (
+    id INTEGER PRIMARY KEY CHECK (id = 1)
+);
+INSERT INTO plain_keys SELECT 1 WHERE EXISTS (SELECT 1 FROM links)
+    OR EXISTS (SELECT 1 FROM unlinked_keys);

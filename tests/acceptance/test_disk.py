@@ -1,0 +1,223 @@
+"""A full disk stops nothing for good, and a disk that fails stops everything at once."""
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from random import Random
+
+import msgspec
+import pytest
+
+from tests.acceptance.faulty import (
+    FaultyDisk,
+    FullDisk,
+    SmallDisk,
+    no_faulty_disk,
+    no_small_disk,
+)
+from tests.acceptance.harness import Answer, Gateway, Wanted, ask, secret
+from tests.acceptance.load import Receipt, Sent, callbacks
+from tests.acceptance.peers import Answer as Reply
+from tests.acceptance.peers import Receiver
+
+FULL = "the disk is full: make space, and the gateway goes on by itself"
+BROKEN = "the gateway stops, restart it to recover"
+PATIENCE = 20.0  # seconds
+IN_FLIGHT = 1.0  # seconds that an attempt is held
+STILL = 2.5  # seconds on a full disk: the gateway tries again several times
+
+
+@pytest.fixture(params=["tmpfs", "faults"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> FullDisk:
+    if request.param == "tmpfs":
+        if (reason := no_small_disk()) is not None:
+            pytest.skip(f"{reason}; the same is tested with faults")
+        return SmallDisk(tmp_path)
+    return _faulty(tmp_path)
+
+
+def _faulty(folder: Path) -> FaultyDisk:
+    reason = no_faulty_disk()
+    if reason is None:
+        return FaultyDisk(folder)
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason}; it is needed under CI")
+    pytest.skip(reason)
+
+
+class World:
+    """A gateway on a disk, and its one receiver, which answers after `delay` seconds."""
+
+    def __init__(self, disk: FullDisk, gateway: Gateway, receiver: Receiver) -> None:
+        self.disk, self.gateway, self.receiver = disk, gateway, receiver
+        self.delay = 0.0
+        self.acked: dict[str, Receipt] = {}
+        self._rng = Random(7)
+        self._orders = 0
+
+    def reply(self, _seen: int) -> Reply:
+        return Reply(delay=self.delay)
+
+    def sent(self, count: int) -> list[Sent]:
+        """New callbacks, each of an order of its own."""
+        made = []
+        for _ in range(count):
+            self._orders += 1
+            made.append(callbacks(self._rng, f"ord-{self._orders}")[0])
+        return made
+
+    async def post(self, one: Sent, *, signature: str | None = None) -> Answer | None:
+        """The answer to a callback, None when there was none; a receipt is kept."""
+        headers = {"X-PrintStudio-Signature": signature or one.signature}
+        try:
+            answer = await ask(
+                self.gateway.port, "POST /hooks/shop", headers=headers, body=one.body
+            )
+        except (OSError, asyncio.IncompleteReadError):
+            return None
+        if answer.status < 300:
+            receipt = msgspec.json.decode(answer.body, type=Receipt)
+            first = self.acked.setdefault(one.id, receipt)
+            assert (receipt.id, receipt.events) == (first.id, first.events)
+        return answer
+
+    async def accepted(self, count: int) -> list[Sent]:
+        sent = self.sent(count)
+        for answer in await asyncio.gather(*map(self.post, sent)):
+            assert answer is not None
+            assert answer.status == 200, answer.body
+        return sent
+
+    def arrived(self) -> Counter[str]:
+        return Counter(one.event_id for one in self.receiver.arrivals)
+
+    def promised(self) -> set[str]:
+        return {event for receipt in self.acked.values() for event in receipt.events}
+
+    async def delivered(self) -> None:
+        """Wait until all that was answered has come, and see that nothing else has, nor twice."""
+        await until(lambda: self.promised() <= self.arrived().keys() and not self.receiver.busy)
+        await asyncio.sleep(0.5)
+        assert self.arrived() == Counter(dict.fromkeys(self.promised(), 1))
+
+    def rows(self, sql: str) -> list[tuple[int, ...]]:
+        path = self.disk.seen(self.gateway.pid)
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            return connection.execute(sql).fetchall()
+
+    def log(self) -> str:
+        return self.gateway.log.read_text(encoding="utf-8")
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not true():
+            await asyncio.sleep(0.02)
+
+
+def play(
+    disk: FullDisk, folder: Path, story: Callable[[World], Awaitable[None]], *options: str
+) -> None:
+    """Start a gateway on the disk, and tell the story."""
+
+    async def whole() -> None:
+        async with AsyncExitStack() as stack:
+            receiver = Receiver("good", lambda seen: world.reply(seen), secret(Random(7)))
+            await receiver.start()
+            stack.push_async_callback(receiver.stop)
+            command = ("-m", "tests.acceptance.launch", *options)
+            wanted = [Wanted(receiver=receiver, types=("order.*",), timeout=5.0)]
+            gateway = Gateway(folder, wanted, command=command, database=disk.database)
+            gateway.prefix, gateway.environment = disk.prefix, dict(disk.environment)
+            world = World(disk, gateway, receiver)
+            stack.callback(gateway.kill)
+            await gateway.start()
+            await story(world)
+
+    asyncio.run(whole())
+
+
+async def refused(world: World, sent: Sequence[Sent]) -> None:
+    """Each of these is told to come again, in one sentence."""
+    for one in sent:
+        answer = await world.post(one)
+        assert answer is not None
+        assert answer.status == 503, answer.body
+        assert int(answer.headers["retry-after"]) > 0
+        assert FULL in answer.body.decode()
+
+
+async def exhausted(world: World) -> None:
+    """Send until the last of the space is used; what was answered before counts."""
+    for one in world.sent(1000):
+        answer = await world.post(one)
+        assert answer is not None
+        if answer.status == 503:
+            return
+        assert answer.status == 200, answer.body
+    pytest.fail("the disk does not become full")
+
+
+async def looked_at(world: World) -> None:
+    """What only reads goes on; who sends rubbish is refused as ever."""
+    gateway, pid = world.gateway, world.gateway.pid
+    assert (await ask(gateway.admin_port, "GET /healthz")).status == 200
+    ready = await ask(gateway.admin_port, "GET /readyz")
+    assert ready.status == 503
+    assert FULL in ready.body.decode()
+    told = await gateway.run("events", "--json", prefix=world.disk.beside(pid))
+    assert next(iter(world.promised())) in told
+    for one in world.sent(3):
+        answer = await world.post(one, signature="sha256=00")
+        assert answer is not None
+        assert answer.status == 401
+
+
+async def ready_again(world: World) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while (await ask(world.gateway.admin_port, "GET /readyz")).status != 200:
+            await asyncio.sleep(0.05)
+
+
+def test_a_full_disk_refuses_and_recovers(disk: FullDisk, tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        pid = world.gateway.pid
+        await world.accepted(20)
+        await world.delivered()
+        world.delay = IN_FLIGHT
+        await world.accepted(5)
+        await until(lambda: world.receiver.busy == len(world.promised() - world.arrived().keys()))
+        disk.fill(pid)
+        await exhausted(world)
+        await until(lambda: world.receiver.busy == 0)
+        world.delay = 0.0
+        before = world.arrived()
+        waiting = world.sent(20)
+        await refused(world, waiting)
+        await looked_at(world)
+        await asyncio.sleep(STILL)
+        await refused(world, waiting[:3])
+        assert world.arrived() == before, "an attempt was started on a full disk"
+        disk.free(pid)
+        await ready_again(world)
+        for one in [*waiting, *waiting]:
+            answer = await world.post(one)
+            assert answer is not None
+            assert answer.status == 200
+        await world.delivered()
+        # Outcomes that were kept are recorded: one attempt a delivery, and nothing waits.
+        assert world.rows("SELECT count(*) FROM deliveries WHERE state != 2") == [(0,)]
+        assert world.rows("SELECT max(number), count(*) FROM attempts") == [
+            (1, len(world.promised()))
+        ]
+        assert world.gateway.pid == pid
+        assert await world.gateway.stop() == 0
+        assert "Traceback" not in world.log()
+        assert FULL in world.log()
+
+    play(disk, tmp_path, story)

@@ -1,0 +1,236 @@
+"""What many failures do to a subscription: it is said to be failing, its breaker opens, it comes back."""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from gateway import breaker
+from tests.pipeline.world import (
+    SECRET,
+    Consumer,
+    Delivered,
+    World,
+    configuration,
+    consuming,
+    running,
+    shop_event,
+)
+
+OPERATOR = f"""
+[subscriptions.operator]
+url = "http://127.0.0.1:PORT/operator"
+types = ["gateway.*"]
+secrets = ["{SECRET}"]
+"""
+
+
+async def stage(
+    stack: AsyncExitStack, folder: Path, schedule: str = '"50ms", "50ms", "50ms", "50ms"'
+) -> tuple[World, Consumer, Consumer]:
+    """A gateway, the consumer of `good`, and the operator's."""
+    consumer = await stack.enter_async_context(consuming())
+    operator = await stack.enter_async_context(consuming())
+    text = configuration(consumer.port, OPERATOR.replace("PORT", str(operator.port)))
+    text = text.replace('"100ms", "100ms", "100ms"', schedule, 1)
+    world = await stack.enter_async_context(running(folder, consumer, text))
+    return world, consumer, operator
+
+
+def told(operator: Consumer) -> list[str]:
+    return [seen.event["type"] for seen in operator.seen]
+
+
+async def orders(world: World, first: int, count: int) -> None:
+    await asyncio.gather(
+        *(world.shop(shop_event(n, order=f"o-{n}")) for n in range(first, first + count))
+    )
+
+
+def test_failing_is_said_at_the_fourth_failure_in_a_row_and_recovered_after(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        async with AsyncExitStack() as stack:
+            world, consumer, operator = await stage(stack, tmp_path)
+            answers = iter([500, 404, 500])
+            consumer.answer = lambda _: (next(answers, 200), {}, b"")
+            await orders(world, 0, 1)
+            await world.settled()
+            assert (len(consumer.seen), told(operator)) == (4, [])
+            answers = iter([500, 404, 302, 500])
+            await orders(world, 1, 1)
+            await world.until(lambda: len(operator.seen) == 2)
+            await world.settled()
+            assert told(operator) == [
+                "gateway.subscription.failing",
+                "gateway.subscription.recovered",
+            ]
+            failing, recovered = (seen.event["data"] for seen in operator.seen)
+            assert failing["subscription"] == recovered["subscription"] == "good"
+            assert failing["origin"] == f"http://127.0.0.1:{consumer.port}"
+            assert failing["reason"].startswith(
+                "4 attempts failed in a row; the last one: answered 500"
+            )
+
+    asyncio.run(story())
+
+
+def test_failing_is_said_once_and_over_a_restart(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with AsyncExitStack() as stack:
+            world, consumer, operator = await stage(stack, tmp_path, '"50ms", "50ms", "1h"')
+            consumer.answer = lambda _: (404, {}, b"")
+            await orders(world, 0, 4)
+            await world.until(lambda: len(consumer.seen) >= 12)
+            await world.until(lambda: told(operator))
+            assert told(operator) == ["gateway.subscription.failing"]
+        async with AsyncExitStack() as stack:
+            world, consumer, operator = await stage(stack, tmp_path)
+            await orders(world, 4, 1)
+            await world.until(lambda: told(operator))
+            assert told(operator) == ["gateway.subscription.recovered"]
+
+    asyncio.run(story())
+
+
+def test_of_operational_events_that_fail_nothing_is_said(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with AsyncExitStack() as stack:
+            world, consumer, operator = await stage(stack, tmp_path)
+            answers = iter([200, 422])
+            consumer.answer = lambda _: (next(answers, 422), {}, b"")
+            operator.answer = lambda seen: (422, {}, b"")
+            await orders(world, 0, 2)
+            # The operator's own deliveries fail too; only what was said of `good` was ever made.
+            await world.until(lambda: world.rows("SELECT 1 FROM deliveries WHERE state = 3"))
+            await asyncio.sleep(0.5)
+            types = world.rows(
+                "SELECT type, order_id FROM events WHERE type LIKE 'gateway.delivery%'"
+            )
+            assert len(types) == 1
+
+    asyncio.run(story())
+
+
+def quick(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
+    """Let breakers stay open for so many milliseconds, without jitter."""
+    monkeypatch.setattr(breaker, "FIRST", first)
+    monkeypatch.setattr(breaker, "JITTER", 0.0)
+
+
+def test_a_breaker_opens_and_nothing_is_sent_until_its_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch, 1_500)
+
+    async def story() -> None:
+        async with AsyncExitStack() as stack:
+            schedule = '"100ms", "100ms", "100ms", "100ms", "100ms", "100ms", "100ms"'
+            world, consumer, _ = await stage(stack, tmp_path, schedule)
+            consumer.answer = lambda _: (503, {}, b"")
+            await orders(world, 0, 40)
+            broken = "SELECT broken_until FROM subscriptions WHERE name = 'good'"
+            await world.until(lambda: world.rows(broken)[0][0] is not None)
+            await asyncio.sleep(0.3)
+            before = len(consumer.seen)
+            opened_until = world.rows(broken)[0][0]
+            assert before <= 32 + breaker.FEWEST
+            await asyncio.sleep(0.5)
+            assert len(consumer.seen) == before
+            # Healthy again: one probe, then two, four, and so on.
+            consumer.answer = lambda _: (200, {}, b"")
+            consumer.most_in_flight = 0
+            await world.until(lambda: len(consumer.seen) > before)
+            assert time.time() * 1000 >= opened_until
+            await world.settled()
+            assert len({seen.id for seen in consumer.seen}) == 40
+            assert world.rows(broken) == [(None,)]
+            # What waited for the breaker has used up no attempt of its schedule.
+            (most,) = world.rows("SELECT max(attempts) FROM deliveries")[0]
+            assert most <= 4
+
+    asyncio.run(story())
+
+
+def test_a_probe_that_fails_opens_it_for_twice_as_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch, 400)
+
+    async def story() -> None:
+        async with AsyncExitStack() as stack:
+            world, consumer, _ = await stage(stack, tmp_path, ", ".join(['"100ms"'] * 20))
+            consumer.answer = lambda _: (500, {}, b"")
+            await orders(world, 0, 20)
+            trips = "SELECT trips FROM subscriptions WHERE name = 'good'"
+            await world.until(lambda: world.rows(trips) == [(1,)])
+            await asyncio.sleep(0.2)
+            before = len(consumer.seen)
+            await world.until(lambda: world.rows(trips) == [(3,)])
+            assert len(consumer.seen) == before + 2
+            gap = consumer.seen[-1].at - consumer.seen[-2].at
+            assert gap >= 0.75
+
+    asyncio.run(story())
+
+
+def test_one_poisonous_order_does_not_open_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with AsyncExitStack() as stack:
+            world, consumer, _ = await stage(stack, tmp_path, ", ".join(['"10ms"'] * 20))
+
+            def answer(seen: Delivered) -> tuple[int, dict[str, str], bytes]:
+                return (400 if seen.event["subject"] == "o-0" else 200, {}, b"")
+
+            consumer.answer = answer
+            await orders(world, 0, 1)
+            await world.until(lambda: len(consumer.seen) > 12)
+            await orders(world, 1, 5)
+            done = (
+                "SELECT count(*) FROM deliveries WHERE state = 2"
+                " AND event IN (SELECT id FROM events WHERE order_id IS NOT NULL)"
+            )
+            await world.until(lambda: world.rows(done) == [(5,)])
+            assert world.rows("SELECT max(trips) FROM subscriptions") == [(0,)]
+
+    asyncio.run(story())
+
+
+def test_an_open_breaker_survives_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch, 3_000)
+
+    async def story() -> None:
+        async with AsyncExitStack() as stack:
+            world, consumer, _ = await stage(stack, tmp_path)
+            consumer.answer = lambda _: (500, {}, b"")
+            await orders(world, 0, 20)
+            await world.until(lambda: world.rows("SELECT max(trips) FROM subscriptions") == [(1,)])
+            await asyncio.sleep(0.2)
+            (until,) = world.rows("SELECT broken_until FROM subscriptions WHERE name = 'good'")[0]
+        async with AsyncExitStack() as stack:
+            world, consumer, _ = await stage(stack, tmp_path)
+            await world.delivered(1)
+            assert time.time() * 1000 >= until
+            await world.settled()
+
+    asyncio.run(story())
+
+
+def test_resume_closes_an_open_breaker(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with AsyncExitStack() as stack:
+            world, consumer, _ = await stage(stack, tmp_path)
+            consumer.answer = lambda _: (500, {}, b"")
+            await orders(world, 0, 20)
+            await world.until(lambda: world.rows("SELECT max(trips) FROM subscriptions") == [(1,)])
+            consumer.answer = lambda _: (200, {}, b"")
+            await world.gateway.resume("good")
+            await world.settled()
+            assert world.rows("SELECT max(trips) FROM subscriptions") == [(0,)]
+
+    asyncio.run(story())
