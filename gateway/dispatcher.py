@@ -27,6 +27,7 @@ IN_FLIGHT = 1_000  # attempts of all subscriptions together, when many have much
 TURN = 32  # deliveries that a subscription claims at a time: then it is the next one's turn
 UNSETTLED = 1_000  # outcomes that may wait for the store before no attempt is started any more
 STORE_PAUSE = 1.0  # seconds between two tries of a store that failed
+CLAIM, RECORD = "claim deliveries", "record attempts"
 LONGEST_SLEEP = 60.0  # seconds; a clock that was set back is noticed after this long
 
 
@@ -49,6 +50,7 @@ class Dispatcher:
         self._desks: dict[int, Desk] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._outcomes: list[Settlement] = []
+        self._refused: set[str] = set()  # what the store did not take at the last try
         self._stale = False  # whether the catalog has yet to see what was settled
         self._settling: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -79,7 +81,7 @@ class Dispatcher:
 
     def offer(self) -> dict[int, int]:
         """See `gateway.stores.base.Handover`."""
-        if self._stopping or len(self._outcomes) > UNSETTLED:
+        if self._stopping or self._outcomes_wait():
             return {}
         now, room = self._clock(), {}
         share = self._share(now)
@@ -146,7 +148,7 @@ class Dispatcher:
         }
         if not wanted:
             return
-        if len(self._outcomes) > UNSETTLED:
+        if self._outcomes_wait():
             await asyncio.sleep(STORE_PAUSE)
             return
         for number, count in wanted.items():
@@ -162,9 +164,10 @@ class Dispatcher:
                 self._desks[number].claiming = False
                 self._desks[number].give_back(count)
                 self._desks[number].expect(now)
-            logger.warning("cannot claim deliveries: %s", error)
+            self._complain(CLAIM, error)
             await asyncio.sleep(STORE_PAUSE)
             return
+        self._refused.discard(CLAIM)
         for delivery in claimed.deliveries:
             wanted[delivery.subscription] -= 1
             self._start(delivery)
@@ -209,9 +212,21 @@ class Dispatcher:
                 if self._stale:
                     await self._changed()
             except Unavailable as error:
-                logger.warning("cannot record %d attempts: %s", len(self._outcomes), error)
+                self._complain(RECORD, error)
                 await asyncio.sleep(STORE_PAUSE)
+            else:
+                self._refused.discard(RECORD)
         self._settling = None
+
+    def _outcomes_wait(self) -> bool:
+        """Whether what came of earlier attempts has to be recorded before another one starts."""
+        return RECORD in self._refused or len(self._outcomes) > UNSETTLED
+
+    def _complain(self, what: str, error: Unavailable) -> None:
+        """Once, until it is taken again: a disk may stay full for a night."""
+        if what not in self._refused:
+            self._refused.add(what)
+            logger.warning("cannot %s: %s", what, error)
 
     async def _record(self) -> None:
         settlements, self._outcomes = self._outcomes, []

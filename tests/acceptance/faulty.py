@@ -59,7 +59,7 @@ class SmallDisk:
 
     def beside(self, pid: int) -> tuple[str, ...]:
         """See `FullDisk`."""
-        return ("nsenter", "-t", str(pid), "-U", "-m", "--preserve-credentials", "--wdns=.")
+        return ("nsenter", "-t", str(pid), "-U", "-m", "--preserve-credentials")
 
     def seen(self, pid: int) -> Path:
         """See `FullDisk`."""
@@ -92,7 +92,7 @@ class FaultyDisk:
 
     def free(self, pid: int) -> None:
         """See `FullDisk`."""
-        (self._flags / "full").unlink()
+        self.disarm("full")
 
     def beside(self, pid: int) -> tuple[str, ...]:
         """See `FullDisk`."""
@@ -105,6 +105,10 @@ class FaultyDisk:
     def arm(self, flag: str) -> None:
         """Let a fault happen that `faults.c` knows."""
         (self._flags / flag).touch()
+
+    def disarm(self, flag: str) -> None:
+        """End a fault that lasts."""
+        (self._flags / flag).unlink()
 
     def armed(self, flag: str) -> bool:
         """Whether it has yet to happen."""

@@ -130,7 +130,8 @@ class Gateway:
     async def run(self, *arguments: str, prefix: Sequence[str] = ()) -> str:
         """What another command prints that is given the same configuration; it has to succeed."""
         process = await asyncio.create_subprocess_exec(
-            *(*prefix, *self._command, *arguments, "--config", "gateway.toml"),
+            *(*prefix, *self._command, *arguments),
+            *("--config", str(self._folder / "gateway.toml")),  # a prefix may lead elsewhere
             cwd=self._folder,
             env=self._environment(),
             stdin=subprocess.DEVNULL,

@@ -137,7 +137,9 @@ MANNERS = {
     "reset before the answer": _manner(_then_reset(b""), RESET),
     "reset in the head": _manner(_then_reset(b"HTTP/1.1 200 OK\r\nX: y"), RESET),
     "reset in the body": _manner(_then_reset(TEN_GB + b"half"), RESET),
-    "reset in TLS": _manner(_then_reset(b"\x16\x03", read=False), Failure.TLS, scheme="https"),
+    "reset in TLS": _manner(
+        _then_reset(b"\x16\x03", read=False), Failure.TLS, Failure.CONNECT, scheme="https"
+    ),
     "stall of TLS": _manner(_stalled_tls, TIMEOUT, scheme="https"),
     "drip of TLS": _manner(_dripped_tls, TIMEOUT, scheme="https"),
     "flood after the answer": _manner(_good_then_flooding, None, RESET, PROTOCOL),

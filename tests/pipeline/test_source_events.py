@@ -8,7 +8,10 @@ import pytest
 
 from gateway.models import Millis
 from gateway.runtime import wall_clock
+from tests.pipeline.polling import asking
 from tests.pipeline.world import SECRET, Consumer, World, consuming, running, shop_event
+from tests.simulators.api import serving
+from tests.simulators.marketiger import MarketigerApi
 
 TEXT = """
 [server]
@@ -155,5 +158,20 @@ def test_a_source_that_is_refused_is_told_without_end_for_nobody(tmp_path: Path,
             for _ in range(3):
                 await refused(world)
             await world.delivered(2)
+
+    asyncio.run(story())
+
+
+def test_what_a_poll_brings_counts_as_heard(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with serving(MarketigerApi()) as api, asking(tmp_path, api) as asked:
+            known = "SELECT 1 FROM source_states WHERE source = 'mt'"
+            lookout = asked.world.gateway.janitor._lookout
+            await asked.poll()
+            await lookout.close()
+            assert asked.world.rows(known) == []
+            await asked.watch(api.place())
+            await lookout.close()
+            assert asked.world.rows(known) == [(1,)]
 
     asyncio.run(story())

@@ -130,6 +130,10 @@ def test_what_waits_for_its_lane_names_the_head(run: Run) -> None:
         await settle(store, await claimed(store, Wanted(1)), Step.PARK, status=400)
         (parked,) = await listed(store, "parked")
         assert (parked.id, parked.reason, parked.behind) == ("dl_1", "no", None)
+        await store.replays.skip("a", "A 1", NOW)
+        await settle(store, await claimed(store, Wanted(1)), Step.RETRY, status=500)
+        (row,) = await listed(store, "behind")
+        assert (row.id, row.behind) == ("dl_3", "dl_2")
 
     run(story)
 
@@ -256,6 +260,7 @@ def test_an_older_schema_is_not_read(run: Run) -> None:
             connection.execute("PRAGMA user_version = 2")
         connection.close()
         with pytest.raises(StartupError, match=r"has schema 2, .* `gateway serve` brings it up"):
-            await store.records().__aenter__()
+            async with store.records():
+                pass
 
     run(story)

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.cli.single import standing
 from gateway.cli.stories import newest, story_views
 from gateway.cli.tables import (
     GAP,
@@ -32,15 +31,12 @@ from gateway.cli.tables import (
     unlinked_view,
 )
 from gateway.models import Millis, Note, Verdict
-from gateway.stores.base import Consent
 from gateway.stores.views import (
     AttemptRow,
     CallbackRow,
     DeliveryRow,
-    DeliveryStory,
     EventRow,
     Routing,
-    Standing,
     Story,
     UnlinkedRow,
 )
@@ -354,67 +350,6 @@ def test_story_says_of_a_delivery_when_it_is_due_or_why_it_ended() -> None:
     dead = delivery(state="dead", finished_at=AT, reason="gone")
     (ended,) = cells("Deliveries", story(deliveries=[dead]))
     assert (ended["ended"], ended["reason"], "due" in ended) == (local(AT), "gone", False)
-
-
-def told(now: int = AT, **standing_fields: Any) -> str:
-    """Where a delivery stands, in a sentence; of the delivery as `row`, and its subscription."""
-    row = standing_fields.pop("row", delivery(reason=None))
-    subscription = Standing(
-        name="sink",
-        state="active",
-        reason=None,
-        hold_until=None,
-        broken_until=None,
-        failing_since=None,
-        consent=None,
-        consent_reason="",
-        catching_up=False,
-    )
-    subscription = msgspec.structs.replace(subscription, **standing_fields)
-    whole = DeliveryStory(
-        delivery=row, event=event(), subscription=subscription, attempts=(), batch=()
-    )
-    return standing(whole, Millis(now))
-
-
-DUE = local(Millis(AT + 60_000))
-
-
-def test_one_delivery_says_when_it_goes_on() -> None:
-    assert told() == f"due {DUE}"
-    assert told(now=AT + 60_000) == f"due since {DUE}"
-    assert told(row=delivery(state="leased", reason=None)) == "an attempt is under way"
-    ended = {"finished_at": AT, "reason": None}
-    assert told(row=delivery(state="delivered", **ended)) == f"delivered {local(AT)}"
-    assert told(row=delivery(state="dead", finished_at=AT, reason="gone")) == (
-        f"gone; given up {local(AT)}; `gateway replay --delivery dl_1` sends it again"
-    )
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"state": "paused", "reason": "too much"}, "subscription sink is paused: too much;"),
-        ({"state": "paused"}, "`gateway subscriptions resume sink` lets it go on"),
-        ({"state": "disabled"}, "subscription sink is disabled"),
-        ({"hold_until": AT + 1}, f"its endpoint asked to wait until {local(Millis(AT + 1))}"),
-        ({"broken_until": AT + 1}, f"the breaker is open until {local(Millis(AT + 1))}"),
-        ({"broken_until": AT}, "the breaker lets single attempts through"),
-        ({"failing_since": AT}, f"its endpoint fails since {local(AT)}"),
-        ({"consent": Consent.PENDING}, "its endpoint has not consented yet"),
-        ({"consent": Consent.DENIED, "consent_reason": "no"}, "does not want deliveries: no"),
-        ({"catching_up": True}, "is given past events"),
-    ],
-)
-def test_one_delivery_says_all_that_holds_it(fields: dict[str, Any], words: str) -> None:
-    assert words in told(**fields)
-    assert told(**fields).startswith(f"due {DUE}; ")
-    ended = delivery(state="delivered", finished_at=AT, reason=None)
-    assert told(row=ended, **fields) == f"delivered {local(AT)}"
-
-
-def test_what_holds_no_more_is_not_said() -> None:
-    assert told(hold_until=AT, consent=Consent.GRANTED) == f"due {DUE}"
 
 
 def test_a_dumb_terminal_gets_the_same_lines_without_colours(

@@ -26,8 +26,8 @@ EVENT = (
 DELIVERY = (
     "SELECT d.id, e.event_id, e.type, e.order_id, s.name, d.state, coalesce(l.due, d.due),"
     " coalesce(l.number, d.number), d.finished_at, d.reason, a.status, a.failure, d.leader,"
-    " iif(d.state = -1, (SELECT min(h.id) FROM deliveries h"
-    " WHERE h.subscription = d.subscription AND h.lane = d.lane AND h.state < 2), NULL)"
+    " iif(d.state = -1, (SELECT h.id FROM deliveries h WHERE h.subscription = d.subscription"
+    " AND h.lane = d.lane AND h.state < 2 ORDER BY h.id LIMIT 1), NULL)"
     " FROM deliveries d JOIN events e ON e.id = d.event"
     " JOIN subscriptions s ON s.id = d.subscription"
     " LEFT JOIN deliveries l ON l.id = d.leader"
