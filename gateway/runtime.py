@@ -14,7 +14,7 @@ from gateway.config.settings import Settings, SourceSettings
 from gateway.config.subscription import read_subscription, subscription_of
 from gateway.dispatcher import Dispatcher
 from gateway.egress.client import BODY_CAP, ApiClient
-from gateway.egress.rules import Rules
+from gateway.egress.rules import Rules, parse_proxy
 from gateway.egress.transport import Transport
 from gateway.errors import NotFound
 from gateway.events import Writer
@@ -176,8 +176,9 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
     silent_after = _silent_after(settings.sources)
     lookout = Lookout(store.upkeep, operations, silent_after=silent_after, clock=clock)
     rules = Rules(settings.egress.allow)
-    transport = Transport(rules=rules)
-    asking = Transport(rules=rules, body_cap=BODY_CAP)
+    proxy = parse_proxy(settings.egress.proxy) if settings.egress.proxy else None
+    transport = Transport(rules=rules, proxy=proxy)
+    asking = Transport(rules=rules, proxy=proxy, body_cap=BODY_CAP)
     dispatcher = Dispatcher(
         store.queue,
         Sender(transport),

@@ -10,7 +10,7 @@ from gateway.cli.secret_files import new_secret_file
 from gateway.cli.tables import clean
 from gateway.config.settings import PollSettings, Settings, SourceSettings
 from gateway.egress.client import BODY_CAP, ApiClient
-from gateway.egress.rules import Rules, parse_target
+from gateway.egress.rules import Rules, parse_proxy, parse_target
 from gateway.egress.transport import Transport
 from gateway.errors import (
     AskFailed,
@@ -142,7 +142,9 @@ def _address(settings: Settings, name: str, url: str | None) -> str:
 async def _ask(
     settings: Settings, poll: PollSettings, provider: Registering, query: Query
 ) -> Reply:
-    transport = Transport(rules=Rules(settings.egress.allow), body_cap=BODY_CAP)
+    proxy = parse_proxy(settings.egress.proxy) if settings.egress.proxy else None
+    rules = Rules(settings.egress.allow)
+    transport = Transport(rules=rules, proxy=proxy, body_cap=BODY_CAP)
     headers = provider.authorize(poll.token.decode())
     client = ApiClient(transport, base_url=poll.base_url, headers=headers, clock=wall_clock)
     try:

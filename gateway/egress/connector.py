@@ -27,12 +27,6 @@ _MAX_TRIED = 4  # addresses of one name, in the resolver's order
 _TLS_SLACK = 60.0  # the loop's own handshake limit must not end before our deadline
 
 
-async def resolve(host: str, port: int) -> list[str]:
-    """Ask the system's resolver."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]) for entry in found]
-
-
 def verified_context() -> ssl.SSLContext:
     """TLS 1.2 or newer, verified against the system's authorities."""
     context = ssl.create_default_context()

@@ -11,7 +11,8 @@ from collections.abc import Callable, Coroutine
 
 from gateway.egress.answer import Answer, AttemptFailed
 from gateway.egress.connection import Connection, Limits
-from gateway.egress.connector import Connector, Resolver, resolve, verified_context
+from gateway.egress.connector import Connector, Resolver, verified_context
+from gateway.egress.resolver import SystemResolver
 from gateway.egress.rules import Rules, Target
 from gateway.models import Failure
 
@@ -31,7 +32,7 @@ class Transport:
         self,
         *,
         rules: Rules,
-        resolve: Resolver = resolve,
+        resolve: Resolver | None = None,
         ssl_context: ssl.SSLContext | None = None,
         proxy: Target | None = None,
         body_cap: int = 16 * 1024,
@@ -43,7 +44,7 @@ class Transport:
     ) -> None:
         self._connector = Connector(
             rules=rules,
-            resolve=resolve,
+            resolve=resolve or SystemResolver(),
             ssl_context=ssl_context or verified_context(),
             proxy=proxy,
         )

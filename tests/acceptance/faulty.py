@@ -30,7 +30,7 @@ class FullDisk(Protocol):
         """What a second command on the same disk begins with."""
 
     def seen(self, pid: int) -> Path:
-        """Where this process finds the database."""
+        """The folder in which this process finds the database."""
 
 
 class SmallDisk:
@@ -40,7 +40,7 @@ class SmallDisk:
         mount = folder / "disk"
         mount.mkdir()
         self.database = mount / "gateway.db"
-        self.prefix = ("unshare", "-rm", "sh", "-c", MOUNT, "sh", SIZE, str(mount))
+        self.prefix: tuple[str, ...] = ("unshare", "-rm", "sh", "-c", MOUNT, "sh", SIZE, str(mount))
         self.environment: Mapping[str, str] = {}
 
     def fill(self, pid: int) -> None:
@@ -63,10 +63,10 @@ class SmallDisk:
 
     def seen(self, pid: int) -> Path:
         """See `FullDisk`."""
-        return Path(f"/proc/{pid}/root{self.database}")
+        return Path(f"/proc/{pid}/root{self.database.parent}")
 
     def _filler(self, pid: int) -> Path:
-        return self.seen(pid).with_name("filler")
+        return self.seen(pid) / "filler"
 
 
 class FaultyDisk:
@@ -100,7 +100,7 @@ class FaultyDisk:
 
     def seen(self, pid: int) -> Path:
         """See `FullDisk`."""
-        return self.database
+        return self.database.parent
 
     def arm(self, flag: str) -> None:
         """Let a fault happen that `faults.c` knows."""

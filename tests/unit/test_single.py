@@ -89,6 +89,6 @@ def test_an_attempt_has_a_line_for_each_part_as_far_as_it_came() -> None:
         ("body", "no"),
     ]
     reused = attempt(connected=0.0, first_byte=None, status=None, failure="reset", head="")
-    told = dict(attempt_view(reused).rows)
+    told = {row[0]: row[1] for row in attempt_view(reused).rows}
     assert told["connected"] == "open already"
     assert told.keys().isdisjoint({"first byte", "answer", "body"})

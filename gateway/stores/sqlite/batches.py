@@ -20,7 +20,7 @@ def gathered(batch: Batch, subscription: int, size: int) -> bool:
     """Whether enough deliveries for a batch wait."""
     (count,) = batch.connection.execute(
         "SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE subscription = ? AND state = 0"
-        " AND state < 2 AND leader IS NULL LIMIT ?)",
+        " AND likely(state < 2) AND leader IS NULL LIMIT ?)",
         (subscription, size),
     ).fetchone()
     return bool(count >= size)
@@ -33,7 +33,7 @@ def claim_batches(
     leaders = [
         row[0]
         for row in batch.connection.execute(
-            "SELECT id FROM deliveries WHERE subscription = ? AND state = 0 AND state < 2"
+            "SELECT id FROM deliveries WHERE subscription = ? AND state = 0 AND likely(state < 2)"
             " AND due <= ? AND leader IS NOT NULL ORDER BY due, id LIMIT ?",
             (subscription, now, wanted.count),
         )
@@ -45,7 +45,7 @@ def claim_batches(
         leaders.append(_freeze(batch, members))
     found = [_lease(batch, subscription, leader) for leader in leaders]
     (due,) = batch.connection.execute(
-        "SELECT min(due) FROM deliveries WHERE subscription = ? AND state = 0 AND state < 2",
+        "SELECT min(due) FROM deliveries WHERE subscription = ? AND state = 0 AND likely(state < 2)",
         (subscription,),
     ).fetchone()
     return found, now if gathered(batch, subscription, wanted.batch) else due
@@ -55,7 +55,7 @@ def _together(batch: Batch, subscription: int, size: int, now: Millis) -> list[i
     """The next members of a batch; none while neither enough nor enough time has come together."""
     rows = batch.connection.execute(
         "SELECT d.id, d.due, length(e.body) FROM deliveries d JOIN events e ON e.id = d.event"
-        " WHERE d.subscription = ? AND d.state = 0 AND d.state < 2 AND d.leader IS NULL"
+        " WHERE d.subscription = ? AND d.state = 0 AND likely(d.state < 2) AND d.leader IS NULL"
         " ORDER BY d.due, d.id LIMIT ?",
         (subscription, size),
     ).fetchall()
@@ -129,6 +129,6 @@ def dissolve(batch: Batch, subscription: int) -> None:
     )
     batch.connection.execute(
         "UPDATE deliveries SET due = (SELECT recorded FROM events e WHERE e.id = event)"
-        " WHERE subscription = ? AND number = 0 AND state = 0 AND state < 2",
+        " WHERE subscription = ? AND number = 0 AND state = 0 AND likely(state < 2)",
         (subscription,),
     )

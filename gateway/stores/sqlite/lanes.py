@@ -63,7 +63,7 @@ def line_waits(batch: Batch, subscription: int, now: Millis) -> bool:
     known = batch.behind.get(subscription)
     if known is None:
         found = batch.connection.execute(
-            "SELECT 1 FROM deliveries WHERE subscription = ? AND state = 0 AND state < 2"
+            "SELECT 1 FROM deliveries WHERE subscription = ? AND state = 0 AND likely(state < 2)"
             " AND due <= ? LIMIT 1",
             (subscription, now),
         ).fetchone()
@@ -140,7 +140,7 @@ def reorder(connection: sqlite3.Connection, subscription: int, ordering: Orderin
     )
     connection.execute(
         "UPDATE deliveries SET state = ? WHERE subscription = ? AND state = 0 AND lane IS NOT NULL"
-        " AND state < 2 AND id > (SELECT min(o.id) FROM deliveries o WHERE o.state < 2"
+        " AND likely(state < 2) AND id > (SELECT min(o.id) FROM deliveries o WHERE o.state < 2"
         " AND o.subscription = deliveries.subscription AND o.lane = deliveries.lane)",
         (BEHIND, subscription),
     )

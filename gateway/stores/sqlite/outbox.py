@@ -7,7 +7,6 @@ import msgspec
 
 from gateway.errors import Conflict, GatewayError, NotFound
 from gateway.models import (
-    Callback,
     Decision,
     Entry,
     Event,
@@ -19,6 +18,7 @@ from gateway.models import (
     Waiting,
 )
 from gateway.stores.base import Decide, Intake, Made, Rehearsal, Stored, WaitOver
+from gateway.stores.sqlite.kept import callback_number, stored
 from gateway.stores.sqlite.keys import digest, key, marks, plain_key
 from gateway.stores.sqlite.polls import put_watch, revive_watch
 from gateway.stores.sqlite.publish import Route, publish
@@ -30,7 +30,6 @@ _encoder = msgspec.json.Encoder()
 _notes = msgspec.json.Decoder(list[Note])
 _pack = msgspec.msgpack.Encoder()
 _entry = msgspec.msgpack.Decoder(Entry)
-_headers = msgspec.msgpack.Decoder(list[tuple[bytes, bytes]])
 
 LINKED = "linked by a later callback"
 
@@ -60,8 +59,8 @@ class SqliteOutbox:
 
     async def stored(self, callback: str) -> Stored:
         """See `gateway.stores.base.Outbox`."""
-        stored: Stored = await self._writer.submit(lambda batch: _stored(batch, callback))
-        return stored
+        kept: Stored = await self._writer.submit(lambda batch: stored(batch, callback))
+        return kept
 
     async def wait_over(self, decide: WaitOver, now: Millis) -> int:
         """See `gateway.stores.base.Outbox`."""
@@ -421,29 +420,6 @@ class _Acceptance:
         decision = decide(waiting, msgspec.structs.replace(known, waiting=()))
         self._apply(decision, self._save_orders(decision, shop, now), shop, 0, now)
         return len(decision.linked)
-
-
-def callback_number(callback: str) -> int:
-    """The row of a callback such as `cb_5`; `NotFound` for what is no such id."""
-    digits = callback.removeprefix("cb_")
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
-        raise NotFound(f"there is no callback {callback}: an id looks like cb_5")
-    return int(digits)
-
-
-def _stored(batch: Batch, callback: str) -> Stored:
-    row = batch.connection.execute(
-        "SELECT source, provider, event_id, received_at, headers, body, verdict FROM callbacks"
-        " WHERE id = ?",
-        (callback_number(callback),),
-    ).fetchone()
-    if row is None:
-        raise NotFound(f"there is no callback {callback}")
-    source, provider, event_id, received_at, headers, body, verdict = row
-    kept = Callback(
-        source=source, headers=_headers.decode(headers), body=body, received_at=received_at
-    )
-    return Stored(callback=kept, provider=provider, event_id=event_id, verdict=Verdict(verdict))
 
 
 def _order_row(notes: Sequence[Note], orders: dict[str, int]) -> int | None:

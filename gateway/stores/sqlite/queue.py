@@ -56,7 +56,7 @@ class SqliteQueue:
 
 def _void_leases(batch: Batch) -> None:
     batch.connection.execute(
-        "UPDATE deliveries SET state = 0, claim = NULL WHERE state < 2 AND state = 1"
+        "UPDATE deliveries SET state = 0, claim = NULL WHERE likely(state < 2) AND state = 1"
     )
     # What was in flight when its subscription became gone has nowhere to go.
     batch.connection.execute(
@@ -80,7 +80,7 @@ def _claim_singly(
 ) -> tuple[list[Delivery], Millis | None]:
     rows = batch.connection.execute(
         f"SELECT {COLUMNS} FROM deliveries d JOIN events e ON e.id = d.event"  # noqa: S608
-        " WHERE d.subscription = ? AND d.state = 0 AND d.state < 2 AND d.due <= ?"
+        " WHERE d.subscription = ? AND d.state = 0 AND likely(d.state < 2) AND d.due <= ?"
         " ORDER BY d.due, d.id LIMIT ?",
         (subscription, now, wanted.count),
     ).fetchall()
@@ -89,7 +89,7 @@ def _claim_singly(
         [(batch.claim, row[0]) for row in rows],
     )
     (due,) = batch.connection.execute(
-        "SELECT min(due) FROM deliveries WHERE subscription = ? AND state = 0 AND state < 2",
+        "SELECT min(due) FROM deliveries WHERE subscription = ? AND state = 0 AND likely(state < 2)",
         (subscription,),
     ).fetchone()
     return [leased(row, subscription, batch.claim) for row in rows], due
@@ -226,6 +226,6 @@ def bury(batch: Batch, subscription: int, reason: str, now: Millis) -> int:
     return batch.connection.execute(
         "UPDATE deliveries SET state = 3, claim = NULL, finished_at = ?, reason = ?"
         " WHERE subscription = ? AND state < 1 AND (leader IS NULL OR leader NOT IN"
-        " (SELECT id FROM deliveries WHERE subscription = ? AND state = 1 AND state < 2))",
+        " (SELECT id FROM deliveries WHERE subscription = ? AND state = 1 AND likely(state < 2)))",
         (now, reason, subscription, subscription),
     ).rowcount

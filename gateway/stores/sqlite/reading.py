@@ -26,15 +26,18 @@ EVENT = (
 DELIVERY = (
     "SELECT d.id, e.event_id, e.type, e.order_id, s.name, d.state, coalesce(l.due, d.due),"
     " coalesce(l.number, d.number), d.finished_at, d.reason, a.status, a.failure, d.leader,"
-    " iif(d.state = -1, (SELECT h.id FROM deliveries h WHERE h.subscription = d.subscription"
-    " AND h.lane = d.lane AND h.state < 2 ORDER BY h.id LIMIT 1), NULL)"
+    " iif(d.state = -1, (SELECT min(h.id) FROM deliveries h INDEXED BY deliveries_lane"
+    " WHERE h.subscription = d.subscription AND h.lane = d.lane AND h.state < 2), NULL)"
     " FROM deliveries d JOIN events e ON e.id = d.event"
     " JOIN subscriptions s ON s.id = d.subscription"
     " LEFT JOIN deliveries l ON l.id = d.leader"
     " LEFT JOIN attempts a ON a.delivery = coalesce(l.id, d.id)"
     " AND a.number = coalesce(l.number, d.number)"
 )
-"""A member of a batch has the due time and the attempts of the batch's leader."""
+"""A member of a batch has the due time and the attempts of the batch's leader.
+
+Left to itself, SQLite may look for the head of a lane among all that is unfinished.
+"""
 ATTEMPTS = (
     "SELECT number, queued_at, started_at, connected, first_byte, duration, status, failure,"
     " detail, address, head FROM attempts"

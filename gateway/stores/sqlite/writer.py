@@ -39,6 +39,9 @@ PATIENCE = 2_000  # ms that the thread waits for another program which writes in
 logger = logging.getLogger("gateway.store")
 
 FATAL = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+NO_ROOM_FOR_INDEX = (
+    sqlite3.SQLITE_IOERR_SHMSIZE
+)  # so a full disk is told when the WAL's index grows
 OF_A_JOB = {
     sqlite3.SQLITE_ERROR,
     sqlite3.SQLITE_CONSTRAINT,
@@ -260,7 +263,7 @@ class Writer:
 
     def _explain(self, error: sqlite3.Error) -> str:
         code = getattr(error, "sqlite_errorcode", 0) or 0
-        if code & 0xFF == sqlite3.SQLITE_FULL:
+        if code & 0xFF == sqlite3.SQLITE_FULL or code == NO_ROOM_FOR_INDEX:
             return "the disk is full: make space, and the gateway goes on by itself"
         if code & 0xFF == sqlite3.SQLITE_IOERR or code & 0xFF in FATAL:
             # After a failed fsync nothing is known of what was written (security facts, section 0).
