@@ -24,7 +24,7 @@ from gateway.stores.base import Queue, Settlement, Status, Wanted
 logger = logging.getLogger("gateway.dispatcher")
 
 IN_FLIGHT = 1_000  # attempts of all subscriptions together, when many have much to send
-TURN = 32  # deliveries that a subscription claims at a time: then it is the next one's turn
+TURN = 8  # deliveries claimed at a time: what is accepted meanwhile waits for no more than these
 UNSETTLED = 1_000  # outcomes that may wait for the store before no attempt is started any more
 STORE_PAUSE = 1.0  # seconds between two tries of a store that failed
 CLAIM, RECORD = "claim deliveries", "record attempts"
@@ -51,6 +51,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._outcomes: list[Settlement] = []
         self._refused: set[str] = set()  # what the store did not take at the last try
+        self._served = 0  # the subscription that claimed last
         self._stale = False  # whether the catalog has yet to see what was settled
         self._settling: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -138,14 +139,27 @@ class Dispatcher:
                 best = min(best, (at - now) / 1000)
         return max(best, 0.0)
 
-    async def _claim(self) -> None:
-        now = self._clock()
+    def _turn(self, now: Millis) -> dict[int, int]:
+        """How many deliveries to claim now, by subscription: few, and of each in its turn."""
         share = self._share(now)
-        wanted = {
-            number: min(room, TURN)
+        ready = {
+            number: room
             for number, desk in self._desks.items()
             if desk.behind(now) and (room := desk.room(now, share))
         }
+        wanted: dict[int, int] = {}
+        each, left = max(TURN // max(len(ready), 1), 1), TURN
+        for number in sorted(ready, key=lambda number: (number <= self._served, number)):
+            if not left:
+                break
+            wanted[number] = min(ready[number], each, left)
+            left -= wanted[number]
+            self._served = number
+        return wanted
+
+    async def _claim(self) -> None:
+        now = self._clock()
+        wanted = self._turn(now)
         if not wanted:
             return
         if self._outcomes_wait():

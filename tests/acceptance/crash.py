@@ -180,7 +180,7 @@ def _integrity(database: Path) -> list[str]:
 
 
 def _unfinished(database: Path) -> list[str]:
-    """I4: what neither waits for anything any more nor has ended; a lane that is stuck, above all."""
+    """I4: what has not ended although all has arrived; a stuck lane, above all."""
     with closing(sqlite3.connect(database)) as connection:
         rows = connection.execute(
             "SELECT s.name, count(*), count(DISTINCT lane) FROM deliveries d"

@@ -26,16 +26,28 @@ def problems(
     kills: tuple[float, ...] = (),
     starts: tuple[float, ...] = (1.0,),
     types: tuple[str, ...] = ("order.*",),
+    ordered: bool = False,
 ) -> list[str]:
     receipt = Receipt(id="cb_1", events=events, duplicate=False, verdict="event")
     evidence = checks.Evidence(
         sent={"evt-1": SENT},
         acked={"evt-1": Acked(sent=SENT, receipt=receipt)},
-        heard=[checks.Heard(name="good", types=types, timeout=2.0, arrivals=arrivals)],
+        heard=[
+            checks.Heard(name="good", types=types, timeout=2.0, arrivals=arrivals, ordered=ordered)
+        ],
         kills=kills,
         starts=starts,
     )
     return checks.problems(evidence)
+
+
+def second(at: float, **changes: object) -> Arrival:
+    """The next event of the same order."""
+    return arrival(at, event_id="evt_2", body=body("evt_2", orderseq=2), **changes)
+
+
+def lane(*arrivals: Arrival, kills: tuple[float, ...] = ()) -> list[str]:
+    return problems(*arrivals, events=("evt_1", "evt_2"), kills=kills, ordered=True)
 
 
 def test_a_good_run() -> None:
@@ -91,3 +103,29 @@ def test_a_repeat_after_an_answer_that_came_too_late() -> None:
 )
 def test_each_fault_is_found(found: list[str], says: str) -> None:
     assert says in found
+
+
+def test_an_order_one_after_the_other() -> None:
+    assert lane(arrival(10), second(11)) == []
+    assert lane(arrival(10, status=500), arrival(11), second(12)) == []
+
+
+def test_a_repeat_of_an_earlier_one_after_a_kill_is_no_disorder() -> None:
+    assert lane(arrival(10), second(10.3, status=500), arrival(11), second(12), kills=(10.2,)) == []
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        lane(second(9), arrival(10)),
+        lane(arrival(10), second(10.05)),
+        lane(arrival(10, status=500), second(11), arrival(12)),
+        lane(arrival(10, answered=None), second(11), arrival(12)),
+    ],
+)
+def test_an_event_that_overtakes_is_found(found: list[str]) -> None:
+    assert found == ["I7: ord-1 came to good without the success of its 1 first"]
+
+
+def test_without_order_events_may_overtake() -> None:
+    assert problems(second(9), arrival(10), events=("evt_1", "evt_2")) == []

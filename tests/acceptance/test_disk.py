@@ -176,9 +176,10 @@ async def exhausted(world: World) -> None:
     for one in world.sent(1000):
         answer = await world.post(one)
         assert answer is not None
-        if answer.status == 503:
+        assert answer.status in (200, 503), answer.body
+        # What is refused may still leave room for something smaller.
+        if answer.status == 503 and await ready(world) == 503:
             return
-        assert answer.status == 200, answer.body
     pytest.fail("the disk does not become full")
 
 
@@ -186,22 +187,26 @@ async def looked_at(world: World) -> None:
     """What only reads goes on; who sends rubbish is refused as ever."""
     gateway, pid = world.gateway, world.gateway.pid
     assert (await ask(gateway.admin_port, "GET /healthz")).status == 200
-    ready = await ask(gateway.admin_port, "GET /readyz")
-    assert ready.status == 503
-    assert FULL in ready.body.decode()
+    answer = await ask(gateway.admin_port, "GET /readyz")
+    assert answer.status == 503
+    assert FULL in answer.body.decode()
     told = await gateway.run("events", "--json", prefix=world.disk.beside(pid))
     events = {event["id"] for event in msgspec.json.decode(told)}
     assert events
     assert events <= world.promised()
     for one in world.sent(3):
-        answer = await world.post(one, signature="sha256=00")
-        assert answer is not None
-        assert answer.status == 401
+        refusal = await world.post(one, signature="sha256=00")
+        assert refusal is not None
+        assert refusal.status == 401
+
+
+async def ready(world: World) -> int:
+    return (await ask(world.gateway.admin_port, "GET /readyz")).status
 
 
 async def ready_again(world: World) -> None:
     begun = time.monotonic()
-    while (await ask(world.gateway.admin_port, "GET /readyz")).status != 200:
+    while await ready(world) != 200:
         assert time.monotonic() - begun < PATIENCE
         await asyncio.sleep(0.05)
 
@@ -243,7 +248,8 @@ def test_a_full_disk_refuses_and_recovers(disk: FullDisk, tmp_path: Path) -> Non
         assert world.gateway.pid == pid
         assert await world.gateway.stop() == 0
         assert "Traceback" not in world.log()
-        assert 1 <= world.log().count(FULL) <= 4, world.log()
+        told = world.log().count(f"cannot record attempts: {FULL}")
+        assert 1 <= told <= 2, "said again at every try"
 
     play(disk, tmp_path, story, *CHECKPOINTS)
 

@@ -32,7 +32,7 @@ BATCH = 256  # jobs in one transaction
 CROWD = 8  # jobs in the last transaction from which on the next one waits for company
 LINGER = 0.004  # seconds that it waits: fuller transactions write each page less often
 BUDGET = 0.010  # seconds of statements in one transaction, during which the loop does nothing else
-CACHE = 8 * 1024  # KiB of pages kept in memory
+CACHE = 16 * 1024  # KiB of pages kept in memory
 
 PATIENCE = 2_000  # ms that the thread waits for another program which writes in the file
 
