@@ -21,8 +21,9 @@ from benchmarks.gateway_process import count_rows
 from gateway.matching import Match, pack
 from gateway.models import Callback
 from gateway.stores.migrate import migrate
+from gateway.stores.sqlite.checkpoints import LONG
 from gateway.stores.sqlite.keys import digest, key
-from gateway.stores.sqlite.writer import connect
+from gateway.stores.sqlite.opening import connect
 
 _CALLBACK = (
     "INSERT INTO callbacks (source, provider, shop, event_id, event_type, dedupe, body_hash,"
@@ -120,6 +121,7 @@ class Store:
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         self._connection = connect(path)
+        self._connection.execute(f"PRAGMA wal_autocheckpoint = {LONG}")
         migrate(self._connection, str(path))
         if not durable:
             self._connection.execute("PRAGMA synchronous = OFF")

@@ -17,7 +17,7 @@ from typing import Any
 
 from gateway.models import Callback, Receipt
 from gateway.receiver import Receiver
-from gateway.stores.sqlite import writer
+from gateway.stores.sqlite import checkpoints, opening, writer
 
 COMMIT_DELAY = 0.03  # seconds from the early answer to the commit
 
@@ -26,7 +26,7 @@ _receiving = ContextVar("_receiving", default=False)
 
 def synchronous_normal() -> None:
     """Commits no longer wait for the disk: a power cut loses them, a SIGKILL does not."""
-    writer.SYNCHRONOUS = "NORMAL"
+    opening.SYNCHRONOUS = "NORMAL"
 
 
 def ack_before_commit() -> None:
@@ -98,10 +98,11 @@ def main() -> None:
     """Put the fault in and hand the rest of the command line to the gateway."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--fault", choices=sorted(FAULTS), default="none")
-    parser.add_argument("--wal-autocheckpoint", type=int, default=writer.WAL_AUTOCHECKPOINT)
+    parser.add_argument("--wal-autocheckpoint", type=int, default=checkpoints.LONG)
     options, rest = parser.parse_known_args()
     FAULTS[options.fault]()
-    writer.WAL_AUTOCHECKPOINT = options.wal_autocheckpoint
+    checkpoints.LONG = options.wal_autocheckpoint
+    checkpoints.IDLE = min(checkpoints.IDLE, options.wal_autocheckpoint)
     sys.argv = ["gateway", *rest]
     runpy.run_module("gateway", run_name="__main__", alter_sys=True)
 

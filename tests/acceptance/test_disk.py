@@ -302,20 +302,24 @@ def test_a_journal_whose_index_cannot_grow_is_a_full_disk(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("fault", ["sync", "write"])
-def test_a_checkpoint_that_fails_loses_nothing(tmp_path: Path, fault: str) -> None:
-    """SQLite tells nobody. The journal has all of it, and the next checkpoint copies it again."""
+def test_a_checkpoint_that_fails_ends_the_gateway(tmp_path: Path, fault: str) -> None:
+    """SQLite itself would tell nobody; the journal has all of it, and a restart copies it again."""
     disk = _faulty(tmp_path)
 
     async def story(world: World) -> None:
         await world.accepted(5)
         disk.arm(fault)
         for _ in range(100):
-            await world.accepted(2)
+            answers = await asyncio.gather(*map(world.post, world.sent(2)))
             if not disk.armed(fault):
                 break
+            assert all(answer is not None and answer.status == 200 for answer in answers)
         assert not disk.armed(fault), "no checkpoint was made"
-        await world.accepted(20)
-        world.gateway.kill()
+        assert await world.gateway.ended() == 1
+        last = world.log().splitlines()[-1]
+        assert last.startswith(f"gateway: {disk.database}: ")
+        assert last.endswith(BROKEN)
+        assert "Traceback" not in world.log()
         await world.gateway.start()
         await until(lambda: world.promised() <= world.arrived().keys())
         assert world.rows("PRAGMA integrity_check") == [("ok",)]

@@ -10,8 +10,8 @@ import pytest
 
 from gateway.errors import StartupError
 from gateway.stores.migrate import migrations
+from gateway.stores.sqlite.opening import connect
 from gateway.stores.sqlite.store import SqliteStore
-from gateway.stores.sqlite.writer import connect
 
 
 def opened(path: Path) -> SqliteStore:

@@ -10,29 +10,27 @@ import contextlib
 import itertools
 import logging
 import math
-import os
 import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from gateway.errors import StartupError, Unavailable
+from gateway.errors import Unavailable
 from gateway.models import Delivery, Millis
 from gateway.stores.base import Handover
-from gateway.stores.migrate import IDENTITY, check_identity, migrate
+from gateway.stores.migrate import migrate
+from gateway.stores.sqlite.checkpoints import Checkpoints
+from gateway.stores.sqlite.opening import connect
 
-SYNCHRONOUS = "FULL"  # NORMAL lost acknowledged rows in 129 of 150 simulated power cuts
-WAL_AUTOCHECKPOINT = 4000  # pages, 16 MiB: a page that many callbacks touch is copied back once
 CAPACITY = 2_000  # jobs that may wait; above it ingest answers 503
 BATCH = 256  # jobs in one transaction
 CROWD = 8  # jobs in the last transaction from which on the next one waits for company
 LINGER = 0.004  # seconds that it waits: fuller transactions write each page less often
 BUDGET = 0.010  # seconds of statements in one transaction, during which the loop does nothing else
-CACHE = 16 * 1024  # KiB of pages kept in memory
 
 PATIENCE = 2_000  # ms that the thread waits for another program which writes in the file
 
@@ -131,6 +129,7 @@ class Writer:
         self._failed: str | None = None
         self._closing = False
         self._commits: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._checkpoints = Checkpoints()
         self._claims = itertools.count(time.time_ns() >> 10)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -232,7 +231,7 @@ class Writer:
         self._connection.close()
 
     def _finish(self, batch: Batch, jobs: list[Job], results: "list[Any] | BatchFailed") -> None:
-        """On the thread: the commit; then tell the loop."""
+        """On the thread: the commit; then tell the loop, and copy the log back when that is due."""
         if not isinstance(results, BatchFailed):
             done = results
             results = self._attempt(lambda: self._commit(batch, done))
@@ -240,14 +239,23 @@ class Writer:
             reason = str(results)
             results = [Unavailable(reason) for _ in jobs]
             batch.reset()
+        elif self._checkpoints.due(idle=not self._jobs):
+            # Whoever waits for this commit need not wait for that too.
+            self._tell(lambda: self._done(jobs, results, batch))
+            self._attempt(lambda: self._checkpoints.run(batch.connection))
+            self._tell(self._free)
+            return
+        self._tell(lambda: self._done(jobs, results, batch, free=True))
+
+    def _tell(self, what: Callable[[], None]) -> None:
         assert self._loop is not None
         # The loop may have been closed under us at a hurried stop: nobody listens any more.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._done, jobs, results, batch)
+            self._loop.call_soon_threadsafe(what)
 
-    @staticmethod
-    def _commit(batch: Batch, results: list[Any]) -> list[Any]:
+    def _commit(self, batch: Batch, results: list[Any]) -> list[Any]:
         batch.connection.execute("COMMIT")
+        self._checkpoints.committed()
         return results
 
     def _attempt(self, act: Callable[[], list[Any]]) -> "list[Any] | BatchFailed":
@@ -270,8 +278,16 @@ class Writer:
             self._failed = f"{self._path}: {error}: the gateway stops, restart it to recover"
         return f"the store failed: {error}"
 
-    def _done(self, jobs: list[Job], results: list[Any], batch: Batch) -> None:
-        self._busy, self._last = False, len(jobs)
+    def _done(
+        self,
+        jobs: list[Job],
+        results: "list[Any] | BatchFailed",
+        batch: Batch,
+        *,
+        free: bool = False,
+    ) -> None:
+        assert not isinstance(results, BatchFailed)
+        self._last = len(jobs)
         if self._handover is not None:
             self._handover.hand_over(batch.born, batch.room, batch.waiting)
         for job, result in zip(jobs, results, strict=True):
@@ -281,6 +297,12 @@ class Writer:
                 job.future.set_exception(result)
             else:
                 job.future.set_result(result)
+        if free:
+            self._free()
+
+    def _free(self) -> None:
+        """The connection is the loop's again."""
+        self._busy = False
         if self._failed is not None:
             self._refuse_all(self._failed)
             self._on_fatal(self._failed)
@@ -359,68 +381,3 @@ def of_the_file(error: Exception) -> bool:
     if code is None:
         return isinstance(error, sqlite3.OperationalError)
     return code & 0xFF not in OF_A_JOB
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """The writing connection: WAL, and `synchronous` read back; `StartupError` in one sentence."""
-    try:
-        # Callbacks hold personal data: the file, and so its journal, is its owner's alone.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise StartupError(
-            f"{path} cannot be opened ({error.strerror}): name a writable file in store.url"
-        ) from None
-    try:
-        connection = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, cached_statements=512
-        )
-    except sqlite3.Error as error:
-        raise StartupError(_open_error(path, error)) from None
-    try:
-        _configure(connection, path)
-    except sqlite3.Error as error:
-        connection.close()
-        raise StartupError(_open_error(path, error)) from None
-    except StartupError:
-        connection.close()
-        raise
-    return connection
-
-
-def _configure(connection: sqlite3.Connection, path: Path) -> None:
-    if sqlite3.sqlite_version_info < (3, 37):
-        raise StartupError(f"SQLite {sqlite3.sqlite_version} is too old: 3.37 or later is needed")
-    connection.execute("PRAGMA busy_timeout = 2000")
-    # Before anything is changed: it may be another program's.
-    check_identity(connection.execute(IDENTITY).fetchone(), str(path))
-    if path.stat().st_mode & 0o077:
-        logger.warning("%s is open to others than its owner: chmod 600 it", path)
-    connection.execute(f"PRAGMA cache_size = -{CACHE}")
-    connection.execute("PRAGMA temp_store = MEMORY")  # savepoints would make files otherwise
-    if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_AUTOCHECKPOINT}")
-    connection.execute("PRAGMA journal_size_limit = 67108864")
-    connection.execute("PRAGMA foreign_keys = OFF")  # every row is written by this package alone
-    levels: Mapping[int, str] = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
-    level = levels[connection.execute("PRAGMA synchronous").fetchone()[0]]
-    if mode != "wal" or level != SYNCHRONOUS:
-        raise StartupError(
-            f"{path}: SQLite refuses write-ahead logging with synchronous={SYNCHRONOUS} here "
-            f"(journal_mode={mode}, synchronous={level}): use a local disk"
-        )
-
-
-def _open_error(path: Path, error: sqlite3.Error) -> str:
-    code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
-    if code == sqlite3.SQLITE_NOTADB:
-        return (
-            f"{path} is not a SQLite database: name a new file in store.url, or move that one away"
-        )
-    if code == sqlite3.SQLITE_BUSY:
-        return f"{path} is locked by another program: close it there first"
-    if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
-        return f"{path} cannot be written ({error}): name a writable file in store.url"
-    return f"{path}: {error}"
