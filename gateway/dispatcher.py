@@ -203,9 +203,11 @@ class Dispatcher:
         started = self._clock()
         try:
             outcome = await self._sender.send(desk.subscription, delivery)
-        except asyncio.CancelledError:
-            detail = "cut off by a stop of the gateway"
-            outcome = _failed(started, self._clock(), Failure.INTERRUPTED, detail)
+        except asyncio.CancelledError as error:
+            failure, detail = Failure.INTERRUPTED, "cut off by a stop of the gateway"
+            if not self._stopping:  # a bug: as interrupted it would be due at once, for ever
+                failure, detail = Failure.INTERNAL, f"a bug: {error!r}"
+            outcome = _failed(started, self._clock(), failure, detail)
         except Exception as error:
             # One poisonous delivery must not end the others: it fails like any attempt.
             logger.exception("delivery dl_%d met a bug", delivery.id)

@@ -23,6 +23,10 @@ ENVIRON = {
     "STRIPE_WEBHOOK_SECRET": "whsec_stripe",
     "TOKEN": "a-token",
     "FULFILMENT_SECRET": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+    "FULFILMENT_NEXT": "whsec_eHl6MzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+    "FULFILMENT_TOKEN": "a-token-of-the-consumer",
+    "WAREHOUSE_SECRET": "whsec_YWJjMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+    "WATCHDOG_SECRET": "whsec_ZGVmMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
 }
 
 
@@ -66,11 +70,12 @@ def options_of(words: list[str]) -> set[str]:
 
 @pages()
 def test_options_of_commands_exist(page: Path) -> None:
-    named = re.findall(
-        r"(?:bin/|`|\$ )gateway ([a-z]+(?: [^`\n]*?)?)((?: --[a-z-]+)+)", page.read_text("utf-8")
-    )
-    for words, options in named:
-        assert set(options.split()) <= options_of(words.split()), words
+    """All of them: those of a command in backticks, or of a line to be copied."""
+    text = page.read_text("utf-8")
+    spans = re.findall(r"`(?:[^`\n]*bin/)?gateway ([a-z][^`\n]*)`", text)
+    lines = re.findall(r"^(?: *|.*bin/|.*\$ )gateway ([a-z].*)$", text, re.MULTILINE)
+    for words in (*spans, *lines):
+        assert set(re.findall(r"(?<= )--[a-z-]+", words)) <= options_of(words.split()), words
 
 
 @pages()
