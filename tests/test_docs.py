@@ -1,8 +1,10 @@
 """The docs are true: commands exist, configurations load, links lead somewhere, tables agree."""
 
 import re
+import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
@@ -13,7 +15,10 @@ from gateway.config.load import load
 from gateway.config.settings import SubscriptionSettings
 from gateway.errors import GatewayError
 from gateway.orders.tables import FULFILMENT_TYPES, OCCURRENCES, RANKS, OrderType
+from gateway.retries import CODES, TRANSITIONS
+from gateway.stores.migrate import migrate
 from gateway.web import problems
+from tests.test_layout import LAYERS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -105,15 +110,7 @@ def test_the_schedule_in_the_readme_is_the_default() -> None:
     (told,) = re.findall(r"tried again after (.*), with jitter", text)
     units = {"s": 1_000, "min": 60_000, "h": 3_600_000}
     delays = [int(n) * units[unit] for n, unit in re.findall(r"(\d+) (s|min|h)", told)]
-    fields = dict(
-        zip(
-            SubscriptionSettings.__struct_fields__[
-                -len(SubscriptionSettings.__struct_defaults__) :
-            ],
-            SubscriptionSettings.__struct_defaults__,
-            strict=True,
-        )
-    )
+    fields = {field.name: field.default for field in msgspec.structs.fields(SubscriptionSettings)}
     assert tuple(delays) == fields["schedule"]
 
 
@@ -147,3 +144,32 @@ def test_decisions_are_listed() -> None:
     index = (ROOT / "docs/decisions/README.md").read_text("utf-8")
     found = sorted(path.name for path in (ROOT / "docs/decisions").glob("0*.md"))
     assert re.findall(r"\((0\d{3}-[a-z-]+\.md)\)", index) == found
+
+
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text("utf-8")
+INNER_TABLES = {"migrations", "heartbeat", "plain_keys"}  # of the store's own housekeeping
+
+
+def test_the_states_of_a_delivery_are_those_of_the_code() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (-?\d) \| .+ \| (.*?) ?\|$", ARCHITECTURE, re.MULTILINE)
+    codes = {state: int(code) for state, code, _ in rows}
+    assert codes == {str(state): code for state, code in CODES.items()}
+    following = {state: set(re.findall(r"`(\w+)`", after)) for state, _, after in rows}
+    assert following == {str(state): set(map(str, after)) for state, after in TRANSITIONS.items()}
+
+
+def test_every_part_is_in_the_table_of_parts() -> None:
+    section = ARCHITECTURE.partition("## The parts")[2].partition("\n## ")[0]
+    cells = "".join(re.findall(r"^\|([^|]*)\|", section, re.MULTILINE))
+    named = set(re.findall(r"`(\w+?)(?:\.py|/)`", cells))
+    assert named == set(" ".join(LAYERS).split()) - {"__main__", "__version__"}
+
+
+def test_every_table_of_the_database_is_named() -> None:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(connection, "memory")
+    found = {name for (name,) in connection.execute("SELECT name FROM pragma_table_list")}
+    connection.close()
+    section = ARCHITECTURE.partition("| table | one row a |")[2].partition("\n\n")[0]
+    named = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]*)\|", section, re.MULTILINE))))
+    assert named == {name for name in found if not name.startswith("sqlite_")} - INNER_TABLES

@@ -275,6 +275,50 @@ def test_an_exhausted_delivery_is_a_dead_letter_when_others_get_through(tmp_path
     asyncio.run(story())
 
 
+@pytest.mark.parametrize(("status", "attempts"), [(422, 1), (400, 1), (404, 4)])
+def test_a_final_status_of_the_subscription_is_never_tried_again(
+    tmp_path: Path, status: int, attempts: int
+) -> None:
+    async def story() -> None:
+        async with consuming() as consumer:
+            text = configuration(consumer.port).replace(
+                '/good"', '/good"\nfinal_status = [400, 422]'
+            )
+            async with running(tmp_path, consumer, text) as world:
+                await world.shop(shop_event(1))
+                await world.settled()
+                # Something gets through after the first attempt, or the schedule's end would pause.
+                answers = {"o-2": status}
+                consumer.answer = lambda seen: (answers.get(seen.event["subject"], 200), {}, b"")
+                await world.shop(shop_event(2, order="o-2"))
+                number = 3
+                while not world.rows("SELECT 1 FROM deliveries WHERE state = 3"):
+                    await world.shop(shop_event(number, order=f"o-{number}"))
+                    await asyncio.sleep(0.05)
+                    number += 1
+                    assert number < 100
+                dead = world.rows("SELECT attempts, reason FROM deliveries WHERE state = 3")
+                assert [row[0] for row in dead] == [attempts]
+                if attempts == 1:
+                    assert dead[0][1] == f"the endpoint answered {status}, which is final here"
+
+    asyncio.run(story())
+
+
+def test_own_headers_of_the_configuration_reach_the_consumer(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with consuming() as consumer:
+            own = '{ Authorization = "Basic shop:pass word", "X-Shop" = "berlin" }'
+            text = configuration(consumer.port).replace('/good"', f'/good"\nheaders = {own}')
+            async with running(tmp_path, consumer, text) as world:
+                await world.shop(shop_event(1))
+                (seen,) = await world.delivered(1)
+                assert seen.headers["authorization"] == "Basic c2hvcDpwYXNzIHdvcmQ="
+                assert seen.headers["x-shop"] == "berlin"
+
+    asyncio.run(story())
+
+
 async def _replay_works(world: World, consumer: Consumer, dead: int) -> None:
     """A replay is a new delivery with the same webhook-id; the dead letter stays as it ended."""
     consumer.answer = lambda _: OK
