@@ -8,12 +8,22 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from benchmarks import drain, latency, memory, parts, scale, whole
+from benchmarks import drain, isolation, latency, memory, parts, scale, whole
 from benchmarks.processes import BenchmarkError, workplace
 from benchmarks.settings import FULL, QUICK
 from benchmarks.table import Results, show
 
-SECTIONS = ("parts", "whole", "ordered", "fan_out", "latency", "memory", "drain", "retained")
+SECTIONS = (
+    "parts",
+    "whole",
+    "ordered",
+    "fan_out",
+    "latency",
+    "memory",
+    "drain",
+    "isolation",
+    "retained",
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -55,6 +65,7 @@ def _measure(only: Sequence[str], *, quick: bool, progress: Console) -> Results:
         run("latency", latency.measure)
         run("memory", memory.measure)
         run("drain", drain.measure)
+        run("isolation", isolation.measure)
         run("retained", scale.retained)
     _same_rows(results)
     return results

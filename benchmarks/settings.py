@@ -21,6 +21,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     backlog_callbacks: int = 20_000
     backlog_subscriptions: int = 10
     rest: float = 5.0
+    isolation_subscriptions: int = 20
+    isolation_rate: float = 50.0
+    isolation_events: int = 1_000
 
 
 FULL = Settings()
@@ -36,4 +39,5 @@ QUICK = Settings(
     retained=20_000,
     backlog_callbacks=1_000,
     rest=1.0,
+    isolation_events=100,
 )

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.drain import Drain
+from benchmarks.isolation import Isolation
 from benchmarks.latency import Latency
 from benchmarks.memory import Memory
 from benchmarks.parts import Parts
@@ -25,6 +26,8 @@ TIMES_CALM = 1.3
 RESIDENT = 120.0  # MiB
 READY = 3.0  # seconds
 LOSS = 15.0  # per cent
+TIMES_ALONE, MORE_THAN_ALONE = 1.5, 20.0  # milliseconds
+THROUGHPUT = 0.9
 
 Row = tuple[str, str, str]
 
@@ -40,6 +43,7 @@ class Results(msgspec.Struct, kw_only=True):
     fan_out: FanOut | None = None
     memory: Memory | None = None
     drain: Drain | None = None
+    isolation: Isolation | None = None
     retained: Retained | None = None
 
     def bars(self) -> list[Bar]:
@@ -66,9 +70,19 @@ class Results(msgspec.Struct, kw_only=True):
             bar("ready", self.memory.ready, READY, least=False, unit=" s")
         if self.drain:
             bar("accept beside a drain", self.drain.ratio, TIMES_CALM, least=False)
+        if self.isolation:
+            found.extend(_isolation_bars(self.isolation))
         if self.retained:
             bar("loss", self.retained.loss * 100, LOSS, least=False, unit=" %")
         return found
+
+
+def _isolation_bars(found: Isolation) -> Iterator[Bar]:
+    limit = found.allowed(times=TIMES_ALONE, more=MORE_THAN_ALONE)
+    for name, side in (("hanging", found.hanging), ("refusing or dripping", found.mixed)):
+        p99, share = side.arrival.p99, found.throughput(side)
+        yield Bar(name=f"p99 beside {name}", value=p99, limit=limit, at_least=False, unit=" ms")
+        yield Bar(name=f"throughput beside {name}", value=share, limit=THROUGHPUT, at_least=True)
 
 
 def show(console: Console, results: Results) -> None:
@@ -77,7 +91,7 @@ def show(console: Console, results: Results) -> None:
     table.add_column("measured")
     table.add_column("value", justify="right")
     table.add_column("bar", justify="right")
-    for section in (_parts, _whole, _others, _latency, _memory, _drain, _retained):
+    for section in (_parts, _whole, _others, _latency, _memory, _drain, _isolation, _retained):
         rows = list(section(results))
         for row in rows:
             table.add_row(*row)
@@ -136,6 +150,19 @@ def _drain(results: Results) -> Iterator[Row]:
         yield "drained meanwhile", f"{found.drained_rate:,.0f}/s", ""
         yield "memory then", f"{found.resident:.0f} MiB", ""
         yield from _bar(results, "accept beside a drain", "p99 beside the drain / calm")
+
+
+def _isolation(results: Results) -> Iterator[Row]:
+    found = results.isolation
+    if not found:
+        return
+    name = f"delivered, {found.rate:.0f}/s to each of {found.subscriptions}, p50/95/99"
+    yield name, _three(found.calm.arrival), ""
+    half = found.subscriptions // 2
+    for name, side in (("hanging", found.hanging), ("refusing or dripping", found.mixed)):
+        yield f"to the others beside {half} {name}", _three(side.arrival), ""
+        yield from _bar(results, f"p99 beside {name}", "p99 of these")
+        yield from _bar(results, f"throughput beside {name}", "their throughput / calm")
 
 
 def _retained(results: Results) -> Iterator[Row]:

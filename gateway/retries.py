@@ -140,7 +140,7 @@ def _scheduled(
         reason = "the endpoint asked to wait for longer than the whole schedule lasts"
         return Decision(step=Step.PAUSE, due=hold, hold=hold, reason=reason)
     if delivery.manual is not None:
-        due = max(delivery.manual, hold or now, now)
+        due = max(delivery.manual, _asked_for(subscription, outcome, now))
         return Decision(step=Step.RETRY, due=due, hold=hold, counted=False)
     if delivery.attempts >= len(subscription.schedule):
         first = delivery.first_at or outcome.started_at
@@ -150,8 +150,8 @@ def _scheduled(
             return Decision(step=Step.PAUSE, due=now, reason=reason, counted=False)
         return _ended(subscription, delivery, "the schedule is used up")
     delay = subscription.schedule[delivery.attempts] * (1 + JITTER * (2 * random() - 1))
-    due = Millis(now + int(delay))
-    return Decision(step=Step.RETRY, due=max(due, hold) if hold is not None else due, hold=hold)
+    due = max(Millis(now + int(delay)), _asked_for(subscription, outcome, now))
+    return Decision(step=Step.RETRY, due=due, hold=hold)
 
 
 def _ended(subscription: Subscription, delivery: Delivery, reason: str) -> Decision:
@@ -159,6 +159,14 @@ def _ended(subscription: Subscription, delivery: Delivery, reason: str) -> Decis
     if delivery.lane is not None and subscription.on_exhausted is OnExhausted.PARK:
         return Decision(step=Step.PARK, reason=f"{reason}; its lane is parked")
     return Decision(step=Step.DEAD, reason=reason)
+
+
+def _asked_for(subscription: Subscription, outcome: Outcome, now: Millis) -> Millis:
+    """When the endpoint wants this delivery again, whatever its status (Standard Webhooks).
+
+    No later than the schedule lasts: where a longer wait is binding, the subscription was paused.
+    """
+    return Millis(now + min(outcome.retry_after or 0, sum(subscription.schedule)))
 
 
 def _hold(outcome: Outcome, now: Millis) -> Millis | None:

@@ -95,9 +95,7 @@ def test_twenty_thousand_wait_for_a_consumer_that_was_down(tmp_path: Path) -> No
         assert down.most == SLOTS
         assert Counter(down.ids_in_order) == Counter(down.ids)
         assert len(down.ids) == BACKLOG
-        waits = [
-            one.at - begun for one, begun in zip(other.arrivals, told.values(), strict=True)
-        ]
+        waits = [one.at - begun for one, begun in zip(other.arrivals, told.values(), strict=True)]
         assert len(waits) > 10
         assert max(waits) < BOUND
 
@@ -118,7 +116,10 @@ def test_a_probe_goes_first_and_then_twice_as_many_each_time(
             async with running(tmp_path, good, text) as world:
                 for first in range(0, 300, 50):
                     await asyncio.gather(
-                        *(world.shop(shop_event(n, order=f"o-{n}")) for n in range(first, first + 50))
+                        *(
+                            world.shop(shop_event(n, order=f"o-{n}"))
+                            for n in range(first, first + 50)
+                        )
                     )
                 assert world.rows("SELECT trips > 0 FROM subscriptions") == [(1,)]
                 await down.up()

@@ -93,7 +93,6 @@ def test_final_answers() -> None:
         (503, 60_000, Step.RETRY, NOW + 60_000, NOW + 60_000),
         (429, 1_000, Step.RETRY, NOW + 5_000, NOW + 1_000),  # never earlier than the schedule
         (429, None, Step.RETRY, NOW + 5_000, None),
-        (500, 60_000, Step.RETRY, NOW + 5_000, None),
         (429, sum(SCHEDULE), Step.RETRY, NOW + sum(SCHEDULE), NOW + sum(SCHEDULE)),
         (429, sum(SCHEDULE) + 1, Step.PAUSE, NOW + sum(SCHEDULE) + 1, NOW + sum(SCHEDULE) + 1),
     ],
@@ -134,3 +133,21 @@ def test_ends_are_final() -> None:
     assert ends == [DeliveryState.DELIVERED, DeliveryState.DEAD]
     assert all(CODES[state] >= 2 for state in ends)
     assert all(a < b for a, b in pairwise(CODES.values()))
+
+
+@pytest.mark.parametrize("status", [500, 502, 504, 404, 302])
+@pytest.mark.parametrize(
+    ("wait", "due"), [(1_000, 5_000), (60_000, 60_000), (10**12, sum(SCHEDULE))]
+)
+def test_retry_after_of_other_answers_holds_this_delivery_alone(
+    status: int, wait: int, due: int
+) -> None:
+    """Standard Webhooks: taken into account when scheduling, whatever the status (SW-15)."""
+    decision = judged(status=status, failure=Failure.STATUS, retry_after=wait)
+    assert (decision.step, decision.due, decision.hold) == (Step.RETRY, NOW + due, None)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_bug_of_ours_ends_a_delivery_at_its_third_attempt(number: int) -> None:
+    decision = judged(attempts=number, failure=Failure.INTERNAL)
+    assert decision.step is (Step.DEAD if number == 2 else Step.RETRY)
