@@ -22,6 +22,7 @@ SECTIONS = (
     "memory",
     "drain",
     "isolation",
+    "prune",
     "retained",
 )
 
@@ -67,6 +68,7 @@ def _measure(only: Sequence[str], *, quick: bool, progress: Console) -> Results:
         run("drain", drain.measure)
         run("isolation", isolation.measure)
         run("retained", scale.retained)
+        run("prune", drain.prune)
     _same_rows(results)
     return results
 

@@ -1,11 +1,14 @@
-"""What a long backlog that drains does to those who call meanwhile."""
+"""What a long backlog that drains, and old rows that go, do to those who call meanwhile."""
 
+import time
 from pathlib import Path
 
 import msgspec
 
 from benchmarks import harness
-from benchmarks.processes import BenchmarkError, memory
+from benchmarks.children import fill
+from benchmarks.gateway_process import DATABASE
+from benchmarks.processes import BenchmarkError, child, memory
 from benchmarks.settings import Settings
 from benchmarks.stats import Quantiles, quantiles
 
@@ -24,6 +27,19 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
     def ratio(self) -> float:
         """How many times the calm p99 the other one is."""
         return self.draining.p99 / self.calm.p99
+
+
+class Prune(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds of an accept at a steady rate, before and while the janitor removes old events."""
+
+    removed: int  # rows of events and attempts
+    calm: Quantiles
+    pruning: Quantiles
+
+    @property
+    def ratio(self) -> float:
+        """How many times the p99 before the other one is."""
+        return self.pruning.p99 / self.calm.p99
 
 
 def measure(folder: Path, settings: Settings) -> Drain:
@@ -67,3 +83,33 @@ def _accepts(work: harness.Bench, settings: Settings) -> Quantiles:
     return quantiles(
         [(end - begin) / 1e6 for begin, end in zip(log.sent, log.answered, strict=True)]
     )
+
+
+OLD = 100 * 86_400  # seconds: older than everything is kept
+FIRST = 60.0  # seconds after its start, the janitor removes what is too old
+
+
+def _old_rows(work: harness.Bench) -> int:
+    rows = work.gateway.rows()
+    return rows["attempts"] + rows["events"]
+
+
+def prune(folder: Path, settings: Settings) -> Prune | None:
+    """The same open loop before the janitor comes, and while it is at work."""
+    if not settings.pruned:
+        return None
+    params = fill.Params(database=str(folder / DATABASE), events=settings.pruned, age=OLD)
+    with child("fill", params, folder=folder) as filler:
+        filler.answer(within=600)
+    with harness.bench(folder) as work:
+        begun = time.monotonic()
+        harness.deliver_all(work, count=settings.warm_up, senders=settings.senders)
+        calm = _accepts(work, settings)
+        time.sleep(max(begun + FIRST + 2 - time.monotonic(), 0))
+        before = _old_rows(work)
+        pruning = _accepts(work, settings)
+        left = _old_rows(work)
+        removed = before + 2 * settings.latency_events - left
+    if removed <= 0 or left < 2 * settings.latency_events:
+        raise BenchmarkError(f"{removed} rows were removed meanwhile: too few, or all")
+    return Prune(removed=removed, calm=calm, pruning=pruning)

@@ -18,6 +18,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     fan_out: int = 10
     fan_out_events: int = 4_000
     retained: int = 1_000_000
+    pruned: int = 60_000  # 0: not measured
     backlog_callbacks: int = 20_000
     backlog_subscriptions: int = 10
     rest: float = 5.0
@@ -37,6 +38,7 @@ QUICK = Settings(
     unloaded=100,
     fan_out_events=600,
     retained=20_000,
+    pruned=0,
     backlog_callbacks=1_000,
     rest=1.0,
     isolation_events=100,

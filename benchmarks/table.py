@@ -9,7 +9,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.drain import Drain
+from benchmarks.drain import Drain, Prune
 from benchmarks.isolation import Isolation
 from benchmarks.latency import Latency
 from benchmarks.memory import Memory
@@ -45,40 +45,47 @@ class Results(msgspec.Struct, kw_only=True):
     drain: Drain | None = None
     isolation: Isolation | None = None
     retained: Retained | None = None
+    prune: Prune | None = None
 
     def bars(self) -> list[Bar]:
         """What was measured of what must be reached (design section 10)."""
-        found: list[Bar] = []
+        return [*self._of_cost(), *self._of_time()]
 
-        def bar(name: str, value: float, limit: float, *, least: bool, unit: str = "") -> None:
-            found.append(Bar(name=name, value=value, limit=limit, at_least=least, unit=unit))
-
+    def _of_cost(self) -> Iterator[Bar]:
         if self.parts and self.whole:
             share = efficiency(self.parts.costs(), self.whole.cpu)
-            bar("efficiency", share, EFFICIENCY, least=True)
+            yield Bar(name="efficiency", value=share, limit=EFFICIENCY, at_least=True)
         if self.parts and self.ordered:
             share = efficiency(self.parts.costs(), self.ordered.cpu)
-            bar("efficiency, ordered", share, EFFICIENCY_ORDERED, least=True)
+            name = "efficiency, ordered"
+            yield Bar(name=name, value=share, limit=EFFICIENCY_ORDERED, at_least=True)
         if self.fan_out and self.whole:
             share = self.whole.cpu * self.fan_out.subscriptions / self.fan_out.cpu
-            bar("fan-out", share, FAN_OUT, least=True)
-        if self.latency:
-            bar("p50 / unloaded sum", self.latency.ratio, TIMES_UNLOADED, least=False)
+            yield Bar(name="fan-out", value=share, limit=FAN_OUT, at_least=True)
         if self.memory:
             highest = max(self.memory.serving, self.memory.restarted)
-            bar("resident memory", highest, RESIDENT, least=False, unit=" MiB")
-            bar("ready", self.memory.ready, READY, least=False, unit=" s")
-        if self.drain:
-            bar("accept beside a drain", self.drain.ratio, TIMES_CALM, least=False)
-        if self.isolation:
-            found.extend(_isolation_bars(self.isolation))
+            yield _most("resident memory", highest, RESIDENT, " MiB")
+            yield _most("ready", self.memory.ready, READY, " s")
         if self.retained:
-            bar("loss", self.retained.loss * 100, LOSS, least=False, unit=" %")
-        return found
+            yield _most("loss", self.retained.loss * 100, LOSS, " %")
+
+    def _of_time(self) -> Iterator[Bar]:
+        if self.latency:
+            yield _most("p50 / unloaded sum", self.latency.ratio, TIMES_UNLOADED)
+        if self.drain:
+            yield _most("accept beside a drain", self.drain.ratio, TIMES_CALM)
+        if self.prune:
+            yield _most("accept beside retention", self.prune.ratio, TIMES_CALM)
+        if self.isolation:
+            yield from _isolation_bars(self.isolation)
+
+
+def _most(name: str, value: float, limit: float, unit: str = "") -> Bar:
+    return Bar(name=name, value=value, limit=limit, at_least=False, unit=unit)
 
 
 def _isolation_bars(found: Isolation) -> Iterator[Bar]:
-    limit = found.allowed(times=TIMES_ALONE, more=MORE_THAN_ALONE)
+    limit = round(found.allowed(times=TIMES_ALONE, more=MORE_THAN_ALONE), 1)
     for name, side in (("hanging", found.hanging), ("refusing or dripping", found.mixed)):
         p99, share = side.arrival.p99, found.throughput(side)
         yield Bar(name=f"p99 beside {name}", value=p99, limit=limit, at_least=False, unit=" ms")
@@ -91,7 +98,17 @@ def show(console: Console, results: Results) -> None:
     table.add_column("measured")
     table.add_column("value", justify="right")
     table.add_column("bar", justify="right")
-    for section in (_parts, _whole, _others, _latency, _memory, _drain, _isolation, _retained):
+    for section in (
+        _parts,
+        _whole,
+        _others,
+        _latency,
+        _memory,
+        _drain,
+        _isolation,
+        _prune,
+        _retained,
+    ):
         rows = list(section(results))
         for row in rows:
             table.add_row(*row)
@@ -163,6 +180,14 @@ def _isolation(results: Results) -> Iterator[Row]:
         yield f"to the others beside {half} {name}", _three(side.arrival), ""
         yield from _bar(results, f"p99 beside {name}", "p99 of these")
         yield from _bar(results, f"throughput beside {name}", "their throughput / calm")
+
+
+def _prune(results: Results) -> Iterator[Row]:
+    found = results.prune
+    if found:
+        yield "accept before retention, p50/99", _two(found.calm), ""
+        yield f"while {found.removed:,} old rows go", _two(found.pruning), ""
+        yield from _bar(results, "accept beside retention", "p99 while it removes / before")
 
 
 def _retained(results: Results) -> Iterator[Row]:

@@ -76,9 +76,12 @@ class Computer:
         return reading, self._orders.decide(entries, Known(links={}, orders={}))
 
 
-def callbacks(count: int, *, first: int = 0) -> list[Callback]:
-    """Unique signed callbacks as `web.hooks` would hand them over, numbered from `first`."""
-    at = int(time.time())
+def callbacks(count: int, *, first: int = 0, age: int = 0) -> list[Callback]:
+    """Unique signed callbacks as `web.hooks` would hand them over, `age` seconds ago.
+
+    They are numbered from `first`.
+    """
+    at = int(time.time()) - age
     found = []
     for number in range(first, first + count):
         head, _, body = traffic.request("c0", number, at=at, port=8080).partition(b"\r\n\r\n")

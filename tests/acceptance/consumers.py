@@ -33,10 +33,10 @@ class Tally:
         self.most = max(self.most, self.busy)
 
 
-class Arrival(msgspec.Struct, frozen=True):
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     """One request that came whole: seconds of `time.monotonic`, and how many were open with it.
 
-    `answered` is how many had been answered before.
+    `answered` is how many had been answered before, `status` what it is answered, None for nothing.
     """
 
     at: float
@@ -44,6 +44,7 @@ class Arrival(msgspec.Struct, frozen=True):
     body: bytes
     in_flight: int
     answered: int
+    status: int | None
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +59,7 @@ class Consumer:
     """A consumer on a port of its own, which refuses until it is `up`.
 
     While it is `hanging` it takes requests and never answers; `answer` decides otherwise, from the
-    number of requests that it has got. `taken` are the events that it answered with a 2xx.
+    request's number, the first is 1. `taken` are the events that it answered with a 2xx.
     """
 
     def __init__(self, name: str, tally: Tally | None = None) -> None:
@@ -119,10 +120,19 @@ class Consumer:
         self._count(1)
         found = _ID.search(head)
         event_id = found[1].decode() if found else ""
-        self.arrivals.append(Arrival(time.monotonic(), event_id, body, self.busy, self.answered))
-        if self.hanging:
+        answer = None if self.hanging else self.answer(len(self.arrivals) + 1)
+        self.arrivals.append(
+            Arrival(
+                at=time.monotonic(),
+                event_id=event_id,
+                body=body,
+                in_flight=self.busy,
+                answered=self.answered,
+                status=answer.status if answer else None,
+            )
+        )
+        if answer is None:
             return
-        answer = self.answer(len(self.arrivals))
         if answer.delay:
             loop = asyncio.get_running_loop()
             loop.call_later(answer.delay, self._say, conversation, event_id, answer)
@@ -205,13 +215,19 @@ def callback(order: str, kind: str = "order.created", number: int = 1) -> Sent:
 
 async def post_all(port: int, callbacks: Sequence[Sent], *, senders: int = 64) -> None:
     """Send each once, so many at a time; every one must be answered 200."""
-    left = iter(callbacks)
+    await post_chains(port, [[sent] for sent in callbacks], senders=senders)
+
+
+async def post_chains(port: int, chains: Sequence[Sequence[Sent]], *, senders: int) -> None:
+    """Send chains, so many at a time, and the callbacks of each one after the other."""
+    left = iter(chains)
 
     async def send() -> None:
         connection = Connection(port)
-        for sent in left:
-            status, body = await connection.post(sent)
-            assert status == 200, (status, body)
+        for chain in left:
+            for sent in chain:
+                status, body = await connection.post(sent)
+                assert status == 200, (status, body)
         await connection.close()
 
-    await asyncio.gather(*(send() for _ in range(min(senders, len(callbacks)))))
+    await asyncio.gather(*(send() for _ in range(min(senders, len(chains)))))
