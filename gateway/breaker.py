@@ -51,6 +51,8 @@ class Breaker:
         """How many attempts may be in flight; None when it is closed."""
         if self.until is None:
             return None
+        if self.until - now > LONGEST * (1 + JITTER):  # the clock was set back meanwhile
+            self.until = now
         return 0 if now < self.until else self._probes
 
     def record(self, now: Millis, *, down: bool, slots: int) -> None:
@@ -77,7 +79,7 @@ class Breaker:
         self._bad[place] += down
 
     def _too_many(self, second: int) -> bool:
-        recent = [place for place in range(WINDOW) if second - self._second[place] < WINDOW]
+        recent = [place for place in range(WINDOW) if 0 <= second - self._second[place] < WINDOW]
         attempts = sum(self._all[place] for place in recent)
         return attempts >= FEWEST and 2 * sum(self._bad[place] for place in recent) >= attempts
 

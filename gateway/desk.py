@@ -100,9 +100,14 @@ class Desk:
             slots = min(slots, probes)
         return max(0, min(slots - self.busy - self.reserved, self._rate_room(now)))
 
-    def active(self, now: Millis) -> bool:
-        """Whether it needs a share of what can be in flight."""
-        return self.busy > 0 or self.reserved > 0 or (self.behind(now) and self.open(now))
+    def ready(self, now: Millis) -> bool:
+        """Whether something of it is due that could start."""
+        return self.behind(now) and self.open(now)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of it is under way."""
+        return not (self.busy or self.reserved or self.claiming)
 
     def behind(self, now: Millis) -> bool:
         """Whether something is due that nobody has claimed: new deliveries line up behind it."""

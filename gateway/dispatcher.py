@@ -17,17 +17,19 @@ from gateway.errors import Unavailable
 from gateway.judge import Judge
 from gateway.models import Delivery, Failure, Millis, Outcome
 from gateway.operations import Operations
-from gateway.retries import Step
+from gateway.retries import Decision, Step
 from gateway.sender import Sender
 from gateway.stores.base import Queue, Settlement, Status, Wanted
 
 logger = logging.getLogger("gateway.dispatcher")
 
-IN_FLIGHT = 1_000  # attempts of all subscriptions together, when many have much to send
+IN_FLIGHT = 1_000  # attempts that those with anything to send share; who comes later gets its own
 TURN = 8  # deliveries claimed at a time: what is accepted meanwhile waits for no more than these
 UNSETTLED = 1_000  # outcomes that may wait for the store before no attempt is started any more
 STORE_PAUSE = 1.0  # seconds between two tries of a store that failed
 CLAIM, RECORD = "claim deliveries", "record attempts"
+SHARED = 100  # milliseconds after which it is looked anew how many share what can be in flight
+AFTER_BUG = 60_000  # milliseconds until an attempt is made again whose outcome met a bug
 LONGEST_SLEEP = 60.0  # seconds; a clock that was set back is noticed after this long
 
 
@@ -48,6 +50,10 @@ class Dispatcher:
         self._clock, self._refresh, self._random = clock, refresh, jitter
         self._judge = Judge(operations, clock=clock, random=jitter)
         self._desks: dict[int, Desk] = {}
+        self._waiting: set[int] = set()  # of which something unclaimed will be due
+        self._flying: set[int] = set()  # of which something is in flight
+        self._share, self._shared_at = IN_FLIGHT, Millis(0)
+        self._gone: set[int] = set()  # whose deliveries were ended
         self._tasks: set[asyncio.Task[None]] = set()
         self._outcomes: list[Settlement] = []
         self._refused: set[str] = set()  # what the store did not take at the last try
@@ -62,16 +68,31 @@ class Dispatcher:
         """Take over the catalog; called at the start and after every change."""
         for number in self._desks.keys() - {status.subscription.id for status in statuses}:
             self._desks[number].close()
+            if number not in self._flying:
+                self._forget(number)
         for status in statuses:
-            desk = self._desks.get(status.subscription.id)
+            number = status.subscription.id
+            desk = self._desks.get(number)
             if desk is None:
-                self._desks[status.subscription.id] = Desk(status, self._clock, self._random)
+                self._desks[number] = Desk(status, self._clock, self._random)
+                self._waiting.add(number)
             else:
                 changed = desk.state != status.state
                 desk.update(status)
+                if desk.state != "gone":
+                    self._gone.discard(number)
                 if changed:
                     desk.next_due = Millis(0)
+                    self._waiting.add(number)
+        self._shared_at = Millis(0)
         self._wake.set()
+
+    def _forget(self, number: int) -> None:
+        """The catalog does not know it any longer, and nothing of it is under way."""
+        if self._desks[number].idle:
+            del self._desks[number]
+            self._waiting.discard(number)
+            self._gone.discard(number)
 
     def revive(self, status: Status) -> None:
         """A person resumed this subscription: what speaks against its endpoint is forgotten."""
@@ -80,26 +101,26 @@ class Dispatcher:
             desk.revive(status)
             self._wake.set()
 
-    def offer(self) -> dict[int, int]:
+    def offer(self, subscription: int) -> int:
         """See `gateway.stores.base.Handover`."""
-        if self._stopping or self._outcomes_wait():
-            return {}
-        now, room = self._clock(), {}
-        share = self._share(now)
-        for number, desk in self._desks.items():
-            count = 0 if desk.claiming or desk.behind(now) else desk.room(now, share)
-            if count:
-                desk.reserve(count)
-                room[number] = count
-        return room
+        desk = self._desks.get(subscription)
+        if desk is None or desk.claiming or self._stopping or self._outcomes_wait():
+            return 0
+        now = self._clock()
+        count = 0 if desk.behind(now) else desk.room(now, self._each(now))
+        if count:
+            desk.reserve(count)
+        return count
 
-    def _share(self, now: Millis) -> int:
+    def _each(self, now: Millis) -> int:
         """How many attempts each subscription may have in flight that has anything to send.
 
         Room for all is divided, so that no number of hanging endpoints takes it from the others.
         """
-        active = sum(desk.active(now) for desk in self._desks.values())
-        return max(IN_FLIGHT // max(active, 1), 1)
+        if not 0 <= now - self._shared_at < SHARED:
+            active = self._flying | {n for n in self._waiting if self._desks[n].ready(now)}
+            self._share, self._shared_at = max(IN_FLIGHT // max(len(active), 1), 1), now
+        return self._share
 
     def hand_over(
         self, born: Sequence[Delivery], unused: Mapping[int, int], waiting: Mapping[int, Millis]
@@ -112,10 +133,17 @@ class Dispatcher:
             if desk.behind(now):  # it fell due while its room was offered: nobody else says so
                 self._wake.set()
         for number, due in waiting.items():
-            if number in self._desks and self._desks[number].expect(due):
+            if number in self._desks and self._expect(number, due):
                 self._wake.set()
         for delivery in born:
             self._start(delivery)
+
+    def _expect(self, number: int, due: Millis | None) -> bool:
+        """Note that something of a subscription will be due; whether that is news."""
+        sooner = self._desks[number].expect(due)
+        if sooner:
+            self._waiting.add(number)
+        return sooner
 
     async def run(self) -> None:
         """Claim what is due until `stop`."""
@@ -132,8 +160,9 @@ class Dispatcher:
     def _sleep(self) -> float:
         """Seconds until something can be claimed."""
         now, best = self._clock(), LONGEST_SLEEP
-        share = self._share(now)
-        for desk in self._desks.values():
+        share = self._each(now)
+        for number in self._waiting:
+            desk = self._desks[number]
             at = desk.wake_at(now)
             if at is not None and (at > now or desk.room(now, share)):
                 best = min(best, (at - now) / 1000)
@@ -141,11 +170,11 @@ class Dispatcher:
 
     def _turn(self, now: Millis) -> dict[int, int]:
         """How many deliveries to claim now, by subscription: few, and of each in its turn."""
-        share = self._share(now)
+        share = self._each(now)
         ready = {
             number: room
-            for number, desk in self._desks.items()
-            if desk.behind(now) and (room := desk.room(now, share))
+            for number in self._waiting
+            if self._desks[number].behind(now) and (room := self._desks[number].room(now, share))
         }
         wanted: dict[int, int] = {}
         each, left = max(TURN // max(len(ready), 1), 1), TURN
@@ -169,6 +198,7 @@ class Dispatcher:
             self._desks[number].reserve(count)
             self._desks[number].claiming = True
             self._desks[number].next_due = None  # what is written from now on says so itself
+            self._waiting.discard(number)
         try:
             claimed = await self._queue.claim(
                 {n: Wanted(count, self._desks[n].batch) for n, count in wanted.items()}, now
@@ -177,7 +207,7 @@ class Dispatcher:
             for number, count in wanted.items():
                 self._desks[number].claiming = False
                 self._desks[number].give_back(count)
-                self._desks[number].expect(now)
+                self._expect(number, now)
             self._complain(CLAIM, error)
             await asyncio.sleep(STORE_PAUSE)
             return
@@ -188,11 +218,12 @@ class Dispatcher:
         for number, count in wanted.items():
             self._desks[number].give_back(count)
             self._desks[number].claiming = False
-            self._desks[number].expect(claimed.next_due[number])
+            self._expect(number, claimed.next_due[number])
 
     def _start(self, delivery: Delivery) -> None:
         desk = self._desks[delivery.subscription]
         desk.start()
+        self._flying.add(delivery.subscription)
         if self._stopping:
             return  # nobody would wait for its end: it stays leased, and is due at the next start
         task = asyncio.create_task(self._deliver(desk, delivery))
@@ -213,11 +244,22 @@ class Dispatcher:
             logger.exception("delivery dl_%d met a bug", delivery.id)
             outcome = _failed(started, self._clock(), Failure.INTERNAL, f"a bug: {error!r}")
         desk.busy -= 1
-        self._outcomes.append(self._judge.settlement(desk, delivery, outcome))
+        if not desk.busy:
+            self._flying.discard(delivery.subscription)
+        self._outcomes.append(self._judged(desk, delivery, outcome))
         if self._settling is None:
             self._settling = asyncio.create_task(self._settle())
         if desk.next_due is not None:
             self._wake.set()
+
+    def _judged(self, desk: Desk, delivery: Delivery, outcome: Outcome) -> Settlement:
+        try:
+            return self._judge.settlement(desk, delivery, outcome)
+        except Exception:
+            # What was sent must be recorded, or it stays leased until the next start.
+            logger.exception("what came of dl_%d met a bug", delivery.id)
+            again = Decision(step=Step.RETRY, due=Millis(self._clock() + AFTER_BUG))
+            return Settlement(delivery=delivery, outcome=outcome, decision=again)
 
     async def _settle(self) -> None:
         """Write outcomes until there are none; on a store that fails they are kept and tried again."""
@@ -229,6 +271,10 @@ class Dispatcher:
                     await self._changed()
             except Unavailable as error:
                 self._complain(RECORD, error)
+                await asyncio.sleep(STORE_PAUSE)
+            except Exception:
+                # Whatever it is, recording must go on: nobody would miss it.
+                logger.exception("what follows from attempts met a bug")
                 await asyncio.sleep(STORE_PAUSE)
             else:
                 self._refused.discard(RECORD)
@@ -259,8 +305,9 @@ class Dispatcher:
             decision = settlement.decision
             self._stale |= decision.step in {Step.GONE, Step.PAUSE}
             if decision.hold is not None:  # again: a refresh may have been read before it
-                desk = self._desks[settlement.delivery.subscription]
-                desk.hold_until = max(desk.hold_until, decision.hold)
+                desk = self._desks.get(settlement.delivery.subscription)
+                if desk is not None:
+                    desk.hold_until = max(desk.hold_until, decision.hold)
 
     async def _record_each(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         """One by one, and without its details the one that is at fault; what the store refused."""
@@ -280,10 +327,10 @@ class Dispatcher:
     async def _changed(self) -> None:
         """Let the catalog see new states, and end what reached a subscription that became gone."""
         await self._refresh()
-        for number, desk in self._desks.items():
-            if desk.state == "gone":
-                await self._queue.bury(number, "gone", self._clock())
-        self._stale = False
+        gone = {number for number, desk in self._desks.items() if desk.state == "gone"}
+        for number in gone - self._gone:
+            await self._queue.bury(number, "gone", self._clock())
+        self._gone, self._stale = gone, False
 
     async def stop(self, grace: float) -> None:
         """Start nothing more, give attempts in flight `grace` seconds, record all outcomes."""

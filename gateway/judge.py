@@ -79,7 +79,7 @@ class Judge:
             events.append(say("paused", subscription, decision.reason))
         counts = desk.state == "active" and outcome.failure is not Failure.INTERRUPTED
         if counts and desk.failed(now, outcome):
-            reason = f"{desk.streak} attempts failed in a row; the last one: {outcome.detail}"
+            reason = f"{desk.streak} attempts failed in a row; the last one: {_briefly(outcome)}"
             events.append(say("failing", subscription, reason))
         return tuple(events)
 
@@ -89,6 +89,28 @@ def _when_gone(desk: Desk, decision: Decision) -> Decision:
     if desk.state == "gone" and decision.step in {Step.RETRY, Step.PAUSE, Step.PARK}:
         return Decision(step=Step.DEAD, reason="gone")
     return decision
+
+
+FAILURES = {
+    Failure.TIMEOUT: "it did not answer in time",
+    Failure.DNS: "its name was not found",
+    Failure.CONNECT: "no connection was made",
+    Failure.TLS: "TLS failed",
+    Failure.PROTOCOL: "it sent no valid answer",
+    Failure.RESET: "the connection was closed",
+    Failure.FORBIDDEN: "its address is not allowed",
+    Failure.INTERNAL: "a bug of the gateway",
+}
+
+
+def _briefly(outcome: Outcome) -> str:
+    """Without what only the operator may know: addresses, and where a redirect leads.
+
+    An endpoint may send its own URL back, with the token in it; all of it is in the attempt log.
+    """
+    if outcome.status is not None:
+        return f"answered {outcome.status}"
+    return FAILURES.get(outcome.failure or Failure.INTERNAL, "no answer")
 
 
 def _log(desk: Desk, delivery: Delivery, outcome: Outcome, decision: Decision) -> None:
@@ -104,6 +126,6 @@ def _log(desk: Desk, delivery: Delivery, outcome: Outcome, decision: Decision) -
         delivery.event_type,
         desk.subscription.name,
         delivery.number + 1,
-        outcome.detail.rstrip("."),
+        _briefly(outcome) if outcome.failure is Failure.REDIRECT else outcome.detail.rstrip("."),
         then,
     )

@@ -138,7 +138,7 @@ def _scheduled(
     hold = _hold(outcome, now)
     if hold is not None and hold - now > sum(subscription.schedule):
         reason = "the endpoint asked to wait for longer than the whole schedule lasts"
-        return Decision(step=Step.PAUSE, due=hold, hold=hold, reason=reason)
+        return Decision(step=Step.PAUSE, due=now, hold=hold, reason=reason)
     if delivery.manual is not None:
         due = max(delivery.manual, _asked_for(subscription, outcome, now))
         return Decision(step=Step.RETRY, due=due, hold=hold, counted=False)

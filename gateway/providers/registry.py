@@ -1,6 +1,8 @@
 """Which providers there are: entry points of the group `gateway.providers`, ours and plugins'."""
 
-from importlib.metadata import EntryPoint, entry_points
+import sys
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 
 from gateway.errors import NotFound, StartupError
 from gateway.providers.base import Provider
@@ -10,7 +12,7 @@ GROUP = "gateway.providers"
 
 def provider_names() -> tuple[str, ...]:
     """The names of all installed providers, sorted."""
-    return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
+    return tuple(sorted({point.name for point in _installed(tuple(sys.path))}))
 
 
 def provider_class(name: str) -> type[Provider]:
@@ -19,7 +21,8 @@ def provider_class(name: str) -> type[Provider]:
     Raises `NotFound` when none is installed, and `StartupError` when two packages claim the
     name or when the package cannot be imported.
     """
-    points = {point.value: point for point in entry_points(group=GROUP, name=name)}
+    found = _installed(tuple(sys.path)).select(name=name)
+    points = {point.value: point for point in found}
     if not points:
         known = ", ".join(provider_names()) or "none"
         raise NotFound(f"there is no provider {name!r}; known providers are {known}")
@@ -27,6 +30,12 @@ def provider_class(name: str) -> type[Provider]:
         claims = " and ".join(sorted(points))
         raise StartupError(f"the provider {name!r} is claimed by {claims}; uninstall all but one")
     return _load(next(iter(points.values())))
+
+
+@cache
+def _installed(path: tuple[str, ...]) -> EntryPoints:  # noqa: ARG001 - what is found depends on it
+    """The metadata of every installed package is read for this: once is enough for all sources."""
+    return entry_points(group=GROUP)
 
 
 def _load(point: EntryPoint) -> type[Provider]:

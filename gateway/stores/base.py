@@ -209,8 +209,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 class Handover(Protocol):
     """Who takes the deliveries that are born leased: the dispatcher of this process."""
 
-    def offer(self) -> dict[int, int]:
-        """Reserve room, by subscription: free slots that also have a rate token now."""
+    def offer(self, subscription: int) -> int:
+        """Reserve the room that a subscription has: free slots that also have a rate token now."""
         ...
 
     def hand_over(

@@ -234,3 +234,25 @@ def test_resume_closes_an_open_breaker(tmp_path: Path) -> None:
             assert world.rows("SELECT max(trips) FROM subscriptions") == [(0,)]
 
     asyncio.run(story())
+
+
+def test_what_is_said_of_a_failing_subscription_shows_no_secrets(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A redirect may repeat the whole URL, with the consumer's token in it; the log may not either."""
+
+    async def story() -> None:
+        async with AsyncExitStack() as stack:
+            world, consumer, operator = await stage(stack, tmp_path)
+            where = {"Location": "https://hooks.example.com/services/CANARY?key=CANARY"}
+            consumer.answer = lambda _: (301, where, b"")
+            await orders(world, 0, 1)
+            await world.until(lambda: operator.seen)
+            assert operator.seen[0].event["data"]["reason"].endswith("the last one: answered 301")
+            assert b"CANARY" not in operator.seen[0].body
+            assert "CANARY" not in caplog.text
+            # The operator finds it in the attempt log.
+            (detail,) = world.rows("SELECT detail FROM attempts WHERE number = 1")[0]
+            assert "CANARY" in detail
+
+    asyncio.run(story())

@@ -353,14 +353,12 @@ def test_a_clock_that_is_set_back_keeps_no_rate_waiting() -> None:
     now = [Millis(10_000_000)]
     subscription = Subscription(id=1, name="a", url="http://a.example/", rate=20.0)
     dispatcher = _dispatcher(lambda: now[0], [Status(subscription=subscription)])
-    room = dispatcher.offer()
-    assert room == {}  # something may be due from before the start
+    assert dispatcher.offer(1) == 0  # something may be due from before the start
     dispatcher._desks[1].next_due = None
-    room = dispatcher.offer()
-    assert room == {1: 1}
-    dispatcher.hand_over([], room, {})
+    assert dispatcher.offer(1) == 1
+    dispatcher.hand_over([], {1: 1}, {})
     now[0] = Millis(now[0] - 3_600_000)
-    assert dispatcher.offer() == {1: 1}
+    assert dispatcher.offer(1) == 1
 
 
 def test_a_stopped_dispatcher_starts_nothing(tmp_path: Path) -> None:
@@ -371,7 +369,7 @@ def test_a_stopped_dispatcher_starts_nothing(tmp_path: Path) -> None:
             async with running(tmp_path, consumer) as world:
                 desk = world.gateway.dispatcher._desks[1]
                 await world.until(lambda: desk.next_due is None)  # looked for what was left
-                room = world.gateway.dispatcher.offer()
+                room = world.gateway.dispatcher.offer(1)
                 assert room
                 world.gateway.store._writer.attach(_Late(world, room))
                 await world.gateway.dispatcher.stop(1)
@@ -388,12 +386,12 @@ def test_a_stopped_dispatcher_starts_nothing(tmp_path: Path) -> None:
 class _Late:
     """Offers the room that was reserved before the stop."""
 
-    def __init__(self, world: World, room: dict[int, int]) -> None:
+    def __init__(self, world: World, room: int) -> None:
         self._room, self.hand_over = room, world.gateway.dispatcher.hand_over
 
-    def offer(self) -> dict[int, int]:
-        room, self._room = self._room, {}
-        return room
+    def offer(self, subscription: int) -> int:
+        room, self._room = self._room, 0
+        return room if subscription == 1 else 0
 
 
 def _dispatcher(clock: Callable[[], Millis], statuses: Sequence[Status]) -> Dispatcher:

@@ -1,9 +1,11 @@
 from collections.abc import Callable
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import NotFound, StartupError
+from gateway.providers import registry
 from gateway.providers.printstudio import PrintStudio
 from gateway.providers.registry import provider_class, provider_names
 from gateway.providers.stripe import Stripe
@@ -36,6 +38,23 @@ def test_a_plugin_is_found_like_our_own(install: Install) -> None:
     install("plugin", parrot="gateway.providers.stripe:Stripe")
     assert provider_class("parrot") is Stripe
     assert "parrot" in provider_names()
+
+
+def test_what_is_installed_is_read_once_for_all_sources(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("plugin", parrot="gateway.providers.stripe:Stripe")
+    read = []
+
+    def counted(**chosen: str) -> EntryPoints:
+        read.append(chosen)
+        return entry_points(**chosen)
+
+    monkeypatch.setattr(registry, "entry_points", counted)
+    for _ in range(20):
+        assert provider_class("parrot") is Stripe
+        assert "stripe" in provider_names()
+    assert len(read) == 1
 
 
 def test_an_unknown_provider_is_told_with_the_known_ones() -> None:

@@ -86,19 +86,30 @@ class Taker:
     """A dispatcher that takes what is born."""
 
     def __init__(self, room: int) -> None:
-        self.room, self.born, self.waiting = room, [], {}  # type: ignore[var-annotated]
+        self.born, self.waiting = [], {}  # type: ignore[var-annotated]
+        self.room = room
 
-    def offer(self) -> dict[int, int]:
-        room = {1: self.room, 2: self.room}
-        self.room = 0
-        return {number: count for number, count in room.items() if count}
+    @property
+    def room(self) -> int:
+        """What each of both subscriptions has left."""
+        assert len(set(self._left.values())) == 1
+        return self._left[1]
+
+    @room.setter
+    def room(self, room: int) -> None:
+        self._left = {1: room, 2: room}
+
+    def offer(self, subscription: int) -> int:
+        room, self._left[subscription] = self._left[subscription], 0
+        return room
 
     def hand_over(
         self, born: Sequence[Delivery], unused: Mapping[int, int], waiting: Mapping[int, Millis]
     ) -> None:
         self.born.extend(born)
         self.waiting.update(waiting)
-        self.room += max(unused.values(), default=0)
+        for subscription, count in unused.items():
+            self._left[subscription] += count
 
 
 def settlement(delivery: Delivery, step: Step, **decision: Any) -> Settlement:

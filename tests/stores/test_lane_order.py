@@ -75,9 +75,10 @@ class Lives:
         await self.store.catalog.sync([wanted])
         self.store.attach(self)
 
-    def offer(self) -> dict[int, int]:
+    def offer(self, subscription: int) -> int:
+        assert subscription == 1
         room, self.room = self.room, 0
-        return {1: room} if room else {}
+        return room
 
     def hand_over(
         self, born: Sequence[Delivery], unused: Mapping[int, int], waiting: Mapping[int, Millis]

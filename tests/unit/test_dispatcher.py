@@ -104,12 +104,11 @@ def play(story: Any) -> None:
 def test_what_falls_due_while_its_room_is_offered_is_claimed() -> None:
     async def story(stage: Stage) -> None:
         stage.dispatcher.hand_over([], {}, {1: Millis(1_100)})
-        room = stage.dispatcher.offer()
-        assert room == {1: 4}
+        assert stage.dispatcher.offer(1) == 4
         stage.now = Millis(1_200)
         await stage.turns()
         assert stage.queue.claims == []
-        stage.dispatcher.hand_over([], room, {})
+        stage.dispatcher.hand_over([], {1: 4}, {})
         await stage.turns()
         assert stage.queue.claims == [{1: 4}]
 
@@ -128,13 +127,13 @@ def test_what_is_written_beside_a_claim_is_claimed_next() -> None:
 
 def test_nothing_is_offered_while_something_is_due_or_being_claimed() -> None:
     async def story(stage: Stage) -> None:
-        offers: list[dict[int, int]] = []
-        stage.queue.during = lambda: offers.append(stage.dispatcher.offer())
+        offers: list[int] = []
+        stage.queue.during = lambda: offers.append(stage.dispatcher.offer(1))
         stage.dispatcher.hand_over([], {}, {1: stage.now})
-        assert stage.dispatcher.offer() == {}
+        assert stage.dispatcher.offer(1) == 0
         await stage.turns()
-        assert offers == [{}]
-        assert stage.dispatcher.offer() == {1: 4}
+        assert offers == [0]
+        assert stage.dispatcher.offer(1) == 4
 
     play(story)
 
@@ -142,10 +141,9 @@ def test_nothing_is_offered_while_something_is_due_or_being_claimed() -> None:
 def test_room_is_never_lost_or_given_twice() -> None:
     async def story(stage: Stage) -> None:
         for _ in range(50):
-            room = stage.dispatcher.offer()
-            assert room == {1: 4}
+            assert stage.dispatcher.offer(1) == 4
             stage.dispatcher.hand_over([DELIVERY, DELIVERY], {1: 2}, {})
-            assert stage.dispatcher.offer() == {1: 2}
+            assert stage.dispatcher.offer(1) == 2
             stage.dispatcher.hand_over([], {1: 2}, {})
             await stage.turns()
         assert len(stage.queue.settled) == 100
@@ -158,7 +156,7 @@ def test_outcomes_are_kept_while_the_store_fails(monkeypatch: Any) -> None:
 
     async def story(stage: Stage) -> None:
         stage.queue.failing = True
-        stage.dispatcher.offer()
+        stage.dispatcher.offer(1)
         stage.dispatcher.hand_over([DELIVERY], {1: 3}, {})
         await stage.turns()
         assert stage.queue.settled == []

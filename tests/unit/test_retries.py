@@ -94,7 +94,7 @@ def test_final_answers() -> None:
         (429, 1_000, Step.RETRY, NOW + 5_000, NOW + 1_000),  # never earlier than the schedule
         (429, None, Step.RETRY, NOW + 5_000, None),
         (429, sum(SCHEDULE), Step.RETRY, NOW + sum(SCHEDULE), NOW + sum(SCHEDULE)),
-        (429, sum(SCHEDULE) + 1, Step.PAUSE, NOW + sum(SCHEDULE) + 1, NOW + sum(SCHEDULE) + 1),
+        (429, sum(SCHEDULE) + 1, Step.PAUSE, NOW, NOW + sum(SCHEDULE) + 1),  # until it is resumed
     ],
 )
 def test_retry_after(status: int, wait: int | None, step: Step, due: int, hold: int | None) -> None:

@@ -5,6 +5,7 @@ the due time. Which ones belong together is written once, so that a retry sends 
 """
 
 import hashlib
+from collections.abc import Iterator
 
 import msgspec
 
@@ -14,13 +15,14 @@ from gateway.stores.sqlite.lanes import BATCHED, COLUMNS, leased
 from gateway.stores.sqlite.writer import Batch
 
 MOST_BYTES = 1 << 20  # of a batch's events together; one alone may be longer
+ENOUGH = 250  # events after which a claim takes no further batch
 
 
 def gathered(batch: Batch, subscription: int, size: int) -> bool:
     """Whether enough deliveries for a batch wait."""
     (count,) = batch.connection.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE subscription = ? AND state = 0"
-        " AND likely(state < 2) AND leader IS NULL LIMIT ?)",
+        "SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_unled"
+        " WHERE subscription = ? AND state = 0 AND leader IS NULL LIMIT ?)",
         (subscription, size),
     ).fetchone()
     return bool(count >= size)
@@ -29,21 +31,15 @@ def gathered(batch: Batch, subscription: int, size: int) -> bool:
 def claim_batches(
     batch: Batch, subscription: int, wanted: Wanted, now: Millis
 ) -> tuple[list[Delivery], Millis | None]:
-    """Lease batches that are due, the frozen ones first; and when the next one will be."""
-    leaders = [
-        row[0]
-        for row in batch.connection.execute(
-            "SELECT id FROM deliveries WHERE subscription = ? AND state = 0 AND likely(state < 2)"
-            " AND due <= ? AND leader IS NOT NULL ORDER BY due, id LIMIT ?",
-            (subscription, now, wanted.count),
-        )
-    ]
-    while len(leaders) < wanted.count:
-        members = _together(batch, subscription, wanted.batch, now)
-        if not members:
+    """Lease batches that are due, the frozen ones first; and when the next one will be.
+
+    Few when they are large: all else waits for as long as this takes.
+    """
+    found: list[Delivery] = []
+    for leader in _leaders(batch, subscription, wanted, now):
+        found.append(_lease(batch, subscription, leader))
+        if sum(delivery.size for delivery in found) >= ENOUGH:
             break
-        leaders.append(_freeze(batch, members))
-    found = [_lease(batch, subscription, leader) for leader in leaders]
     (due,) = batch.connection.execute(
         "SELECT min(due) FROM deliveries WHERE subscription = ? AND state = 0 AND likely(state < 2)",
         (subscription,),
@@ -51,11 +47,27 @@ def claim_batches(
     return found, now if gathered(batch, subscription, wanted.batch) else due
 
 
+def _leaders(batch: Batch, subscription: int, wanted: Wanted, now: Millis) -> Iterator[int]:
+    """Of at most as many batches as are wanted; new ones are formed when they are asked for."""
+    frozen = batch.connection.execute(
+        "SELECT id FROM deliveries INDEXED BY deliveries_led WHERE subscription = ? AND state = 0"
+        " AND leader IS NOT NULL AND due <= ? ORDER BY due, id LIMIT ?",
+        (subscription, now, wanted.count),
+    ).fetchall()
+    yield from (row[0] for row in frozen)
+    for _ in range(wanted.count - len(frozen)):
+        members = _together(batch, subscription, wanted.batch, now)
+        if not members:
+            return
+        yield _freeze(batch, members)
+
+
 def _together(batch: Batch, subscription: int, size: int, now: Millis) -> list[int]:
     """The next members of a batch; none while neither enough nor enough time has come together."""
     rows = batch.connection.execute(
-        "SELECT d.id, d.due, length(e.body) FROM deliveries d JOIN events e ON e.id = d.event"
-        " WHERE d.subscription = ? AND d.state = 0 AND likely(d.state < 2) AND d.leader IS NULL"
+        "SELECT d.id, d.due, length(e.body) FROM deliveries d INDEXED BY deliveries_unled"
+        " JOIN events e ON e.id = d.event"
+        " WHERE d.subscription = ? AND d.state = 0 AND d.leader IS NULL"
         " ORDER BY d.due, d.id LIMIT ?",
         (subscription, size),
     ).fetchall()

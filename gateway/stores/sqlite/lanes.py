@@ -105,7 +105,7 @@ def advance(batch: Batch, subscription: int, lane: int, now: Millis) -> int | No
     if row is None or row[-1] != BEHIND:
         return None
     number: int = row[0]
-    if batch.room.get(subscription, 0) > 0 and not line_waits(batch, subscription, now):
+    if batch.room_for(subscription) > 0 and not line_waits(batch, subscription, now):
         batch.connection.execute(
             "UPDATE deliveries SET state = 1, claim = ? WHERE id = ?", (batch.claim, number)
         )

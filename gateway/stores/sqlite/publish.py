@@ -62,7 +62,7 @@ def _deliver(
     if lane is not None and occupied(batch, subscription, lane):
         batch.connection.execute(_INSERT, (row, subscription, BEHIND, now, None, lane))
         return
-    leased = batch.room.get(subscription, 0) > 0 and not line_waits(batch, subscription, now)
+    leased = batch.room_for(subscription) > 0 and not line_waits(batch, subscription, now)
     delivery = batch.connection.execute(
         _INSERT, (row, subscription, int(leased), now, batch.claim if leased else None, lane)
     ).lastrowid

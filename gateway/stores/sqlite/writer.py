@@ -53,12 +53,16 @@ OF_A_JOB = {
 class Batch:
     """One transaction in the making.
 
-    `room` says how many deliveries may be born leased, by subscription; `born` collects them;
-    `waiting` says for whom something was written that nobody has claimed.
+    `offer` reserves room for a subscription; `room` is what is left of it, by subscription; `born`
+    collects the deliveries that took it; `waiting` says for whom something was written that nobody
+    has claimed.
     """
 
-    def __init__(self, connection: sqlite3.Connection, room: dict[int, int], claim: int) -> None:
-        self.connection, self.room, self.claim = connection, room, claim
+    def __init__(
+        self, connection: sqlite3.Connection, offer: Callable[[int], int], claim: int
+    ) -> None:
+        self.connection, self._offer, self.claim = connection, offer, claim
+        self.room: dict[int, int] = {}
         self.born: list[Delivery] = []
         self.waiting: dict[int, Millis] = {}
         self.behind: dict[int, bool] = {}
@@ -72,6 +76,13 @@ class Batch:
         known = self.waiting.get(subscription)
         if known is None or due < known:
             self.waiting[subscription] = due
+
+    def room_for(self, subscription: int) -> int:
+        """How many more deliveries of a subscription may be born leased."""
+        room = self.room.get(subscription)
+        if room is None:
+            room = self.room[subscription] = self._offer(subscription)
+        return room
 
     def bear(self, delivery: Delivery) -> None:
         """Take room for a delivery that is leased already; it is handed over after the commit."""
@@ -187,10 +198,11 @@ class Writer:
     def _start_batch(self) -> None:
         self._scheduled, self._busy = False, True
         assert self._connection is not None
-        room = self._handover.offer() if self._handover is not None else {}
-        batch = Batch(self._connection, room, next(self._claims))
-        heavy = any(job.heavy for job in itertools.islice(self._jobs, BATCH))
-        if heavy or not self._begun():
+        heavy = any(job.heavy for job in itertools.islice(self._jobs, BATCH)) or not self._begun()
+        # What runs on the thread asks for no room: the dispatcher is the loop's.
+        offer = _no_room if heavy or self._handover is None else self._handover.offer
+        batch = Batch(self._connection, offer, next(self._claims))
+        if heavy:
             jobs = deque(self._jobs.popleft() for _ in range(min(BATCH, len(self._jobs))))
             self._commits.put(lambda: self._finish(batch, *self._run_patiently(batch, jobs)))
         else:
@@ -287,6 +299,16 @@ class Writer:
         free: bool = False,
     ) -> None:
         assert not isinstance(results, BatchFailed)
+        try:
+            self._answer(jobs, results, batch)
+        except Exception as error:
+            # Nothing would be written any more, and nobody would say so.
+            logger.exception("the store met a bug")
+            self._failed = f"{self._path}: a bug: {error!r}: the gateway stops, restart it"
+        if free:
+            self._free()
+
+    def _answer(self, jobs: list[Job], results: list[Any], batch: Batch) -> None:
         self._last = len(jobs)
         if self._handover is not None:
             self._handover.hand_over(batch.born, batch.room, batch.waiting)
@@ -297,8 +319,6 @@ class Writer:
                 job.future.set_exception(result)
             else:
                 job.future.set_result(result)
-        if free:
-            self._free()
 
     def _free(self) -> None:
         """The connection is the loop's again."""
@@ -329,6 +349,10 @@ class Writer:
             await asyncio.to_thread(self._thread.join)
 
 
+def _no_room(_subscription: int) -> int:
+    return 0
+
+
 def _statements(batch: Batch, jobs: deque[Job], taken: list[Job], end: float) -> list[Any]:
     """The results of the jobs that were run in the transaction that has begun.
 
@@ -346,6 +370,9 @@ def _statements(batch: Batch, jobs: deque[Job], taken: list[Job], end: float) ->
         execute("ROLLBACK")  # the error is met again below, and then belongs to its job
         batch.reset()
         execute("BEGIN IMMEDIATE")
+        if math.isinf(end):  # on the thread: those behind the one that failed are nobody else's
+            taken.extend(jobs)
+            jobs.clear()
         return [_isolated(batch, job) for job in taken]
     return results
 

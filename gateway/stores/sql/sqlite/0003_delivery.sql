@@ -8,6 +8,10 @@ ALTER TABLE deliveries ADD COLUMN manual INTEGER;
 CREATE INDEX deliveries_lane ON deliveries (subscription, lane, id)
     WHERE lane IS NOT NULL AND state < 2;
 CREATE INDEX deliveries_leader ON deliveries (leader) WHERE leader IS NOT NULL;
+-- Batches that wait, and what waits for a batch: neither is looked for among all of the other.
+CREATE INDEX deliveries_led ON deliveries (subscription, due)
+    WHERE leader IS NOT NULL AND state = 0;
+CREATE INDEX deliveries_unled ON deliveries (subscription, due) WHERE leader IS NULL AND state = 0;
 
 -- `queued_at` is when it could first be sent; the other two are milliseconds since `started_at`.
 ALTER TABLE attempts ADD COLUMN queued_at INTEGER;
