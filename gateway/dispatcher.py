@@ -25,6 +25,7 @@ logger = logging.getLogger("gateway.dispatcher")
 
 IN_FLIGHT = 1_000  # attempts that those with anything to send share; who comes later gets its own
 TURN = 8  # deliveries claimed at a time: what is accepted meanwhile waits for no more than these
+LONG_TURN = 32  # the same, while nothing is accepted, or so much that all of it waits anyway
 UNSETTLED = 1_000  # outcomes that may wait for the store before no attempt is started any more
 STORE_PAUSE = 1.0  # seconds between two tries of a store that failed
 CLAIM, RECORD = "claim deliveries", "record attempts"
@@ -57,6 +58,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._outcomes: list[Settlement] = []
         self._refused: set[str] = set()  # what the store did not take at the last try
+        self._callers = False  # whether callbacks came beside the last claim
         self._served = 0  # the subscription that claimed last
         self._stale = False  # whether the catalog has yet to see what was settled
         self._settling: asyncio.Task[None] | None = None
@@ -177,7 +179,8 @@ class Dispatcher:
             if self._desks[number].behind(now) and (room := self._desks[number].room(now, share))
         }
         wanted: dict[int, int] = {}
-        each, left = max(TURN // max(len(ready), 1), 1), TURN
+        left = TURN if self._callers else LONG_TURN
+        each = max(left // max(len(ready), 1), 1)
         for number in sorted(ready, key=lambda number: (number <= self._served, number)):
             if not left:
                 break
@@ -212,6 +215,7 @@ class Dispatcher:
             await asyncio.sleep(STORE_PAUSE)
             return
         self._refused.discard(CLAIM)
+        self._callers = claimed.callers
         for delivery in claimed.deliveries:
             wanted[delivery.subscription] -= 1
             self._start(delivery)

@@ -10,7 +10,7 @@ import hmac
 import logging
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -34,6 +34,7 @@ AT_ONCE = 64  # endpoints that are asked at the same time
 SOON = 30_000  # ms until an endpoint that gave no answer is asked again; doubled each time
 LATE = 3_600_000  # ms until one that did not consent is asked again; the longest wait of the others
 JITTER = 0.1  # of each wait, both ways
+TOGETHER = 0.05  # seconds after a write in which the next one gathers
 STORE_PAUSE = 1.0  # seconds between two tries of a store that failed
 LONGEST_SLEEP = 60.0  # seconds; a clock that was set back is noticed after this long
 
@@ -43,6 +44,9 @@ STATES = {
     Word.UNSUPPORTED: Consent.UNSUPPORTED,
 }
 """What an answer writes; without an answer the state stays."""
+
+Change = Callable[[Status], Handshake | None]  # what follows from how it stands; None: nothing
+Wish = tuple[int, Change, "asyncio.Future[None]"]  # of a subscription, by its id
 
 
 def new_secret() -> str:
@@ -72,7 +76,8 @@ class Handshakes:
         self._statuses: dict[int, Status] = {}
         self._asking: dict[int, asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(AT_ONCE)
-        self._writing = asyncio.Lock()  # from reading a state to having written the next
+        self._changes: list[Wish] = []
+        self._writing: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._stopping = False
 
@@ -98,6 +103,8 @@ class Handshakes:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._writing is not None:
+            await self._writing
 
     async def grant(self, secret: str, rate: bytes | None) -> str:
         """Take the consent of whoever calls back; the name of the subscription.
@@ -106,18 +113,22 @@ class Handshakes:
         means to call back withholds its headers, and so looks like one that knows no handshake. A
         repeat changes nothing. Raises `NotFound`, `BadRequest` for a rate that is none, `Unavailable`.
         """
-        async with self._writing:
-            status = self._find(secret)
-            subscription, handshake = status.subscription, status.handshake
-            assert handshake is not None
-            if handshake.state is Consent.GRANTED:
-                return subscription.name
+        subscription = self._find(secret).subscription
+
+        def change(status: Status) -> Handshake | None:
+            known = self._find(secret).handshake
+            assert known is not None
+            if known.state is Consent.GRANTED:
+                return None
             try:
-                allowed = granted_rate(rate, asked_rate(subscription))
+                allowed = granted_rate(rate, asked_rate(status.subscription))
             except ValueError as error:
                 raise BadRequest(f"nothing is granted: {error}") from None
-            reply = Reply(word=Word.GRANTED, rate=allowed, reason="by callback")
-            await self._write(subscription, handshake, reply, wait=0)
+            return self._next(
+                known, Reply(word=Word.GRANTED, rate=allowed, reason="by callback"), wait=0
+            )
+
+        await self._write(subscription.id, change)
         return subscription.name
 
     def _find(self, secret: str) -> Status:
@@ -175,13 +186,8 @@ class Handshakes:
             secret=self._secret(),
             reason="its endpoint has not answered yet",
         )
-        while True:
-            try:
-                await self._catalog.consent(subscription.name, begun)
-            except Unavailable as error:
-                await _pause(subscription, error)
-            else:
-                return begun
+        await self._insist(subscription, lambda _: begun)
+        return begun
 
     async def _put(self, subscription: Subscription, handshake: Handshake) -> tuple[Reply, int]:
         """Send the question; what came of it, and how long the endpoint wants to be left alone."""
@@ -209,41 +215,121 @@ class Handshakes:
 
     async def _settle(self, subscription: Subscription, reply: Reply, wait: int) -> None:
         """Write an answer, unless what it is about has changed, or a callback was faster."""
-        while True:
-            try:
-                async with self._writing:
-                    status = self._statuses.get(subscription.id)
-                    known = None if status is None else _current(status)
-                    if known is None or known.asked_for != asked_for(subscription):
-                        return
-                    if known.state is Consent.GRANTED:
-                        return
-                    await self._write(subscription, known, reply, wait=wait)
-            except Unavailable as error:
-                await _pause(subscription, error)
-            else:
-                return
 
-    async def _write(
-        self, subscription: Subscription, known: Handshake, reply: Reply, *, wait: int
-    ) -> None:
+        def change(status: Status) -> Handshake | None:
+            known = _current(status)
+            if known is None or known.asked_for != asked_for(subscription):
+                return None
+            if known.state is Consent.GRANTED:
+                return None
+            return self._next(known, reply, wait=wait)
+
+        await self._insist(subscription, change)
+
+    def _next(self, known: Handshake, reply: Reply, *, wait: int) -> Handshake:
+        """What a handshake becomes by a reply now; it is asked again after `wait` or later."""
         now = self._clock()
-        state = STATES.get(reply.word, known.state)
         pause = max(_pause_after(known, reply.word) * (1 + JITTER * (2 * self._jitter() - 1)), wait)
         silent = reply.word is Word.LATER and known.state is not Consent.PENDING
-        written = msgspec.structs.replace(
+        return msgspec.structs.replace(
             known,
-            state=state,
+            state=STATES.get(reply.word, known.state),
             rate=reply.rate,
             reason=known.reason if silent else reply.reason,
             asked_at=now,
             next_at=Millis(now + int(pause)),
         )
-        await self._catalog.consent(subscription.name, written)
-        if (state, written.reason) != (known.state, known.reason):
-            level = logging.INFO if state is Consent.GRANTED else logging.WARNING
-            because = f": {written.reason}" if written.reason else ""
-            logger.log(level, "subscription %s: handshake %s%s", subscription.name, state, because)
+
+    async def _insist(self, subscription: Subscription, change: Change) -> None:
+        """Write, however often it takes; `NotFound`."""
+        while True:
+            try:
+                await self._write(subscription.id, change)
+            except Unavailable as error:
+                name = subscription.name
+                logger.warning("cannot write the handshake of subscription %s: %s", name, error)
+                await asyncio.sleep(STORE_PAUSE)
+            else:
+                return
+
+    async def _write(self, number: int, change: Change) -> None:
+        """Write what `change` makes of a status, together with what else is to be written.
+
+        Raises what `change` raises, `NotFound`, `Unavailable`.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._changes.append((number, change, done))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_all(), name="handshakes: write")
+        await done
+
+    async def _write_all(self) -> None:
+        """Write while there is something: everyone reads the whole catalog after each time."""
+        while self._changes:
+            changes, self._changes = self._changes, []
+            await self._write_together(changes)
+            await asyncio.sleep(TOGETHER)
+        self._writing = None
+
+    async def _write_together(self, changes: Sequence[Wish]) -> None:
+        """From reading the states to having written the next; nobody else writes meanwhile."""
+        written: dict[int, Handshake] = {}
+        known = self._statuses
+        waiting = []
+        for number, change, done in changes:
+            try:
+                made = change(_status(known, written, number))
+            except Exception as error:  # noqa: BLE001 - a bug too is for who waits, and for nobody else
+                _end(done, error)
+                continue
+            waiting.append((number, done))
+            if made is not None:
+                written[number] = made
+        names = {number: known[number].subscription.name for number, _ in waiting}
+        try:
+            stored = {names[number]: made for number, made in written.items()}
+            unknown = await self._catalog.consent(stored) if stored else ()
+        except Exception as error:  # noqa: BLE001 - as above
+            for _, done in waiting:
+                _end(done, error)
+            return
+        for number, done in waiting:
+            _end(done, _removed(names[number]) if names[number] in unknown else None)
+        for number, made in written.items():
+            if names[number] not in unknown:
+                _log(known[number], made)
+
+
+def _status(known: Mapping[int, Status], written: Mapping[int, Handshake], number: int) -> Status:
+    """How it stands after what is written with this; `NotFound`."""
+    if number not in known:
+        raise _removed(f"number {number}")
+    status = known[number]
+    handshake = written.get(number, status.handshake)
+    return msgspec.structs.replace(status, handshake=handshake)
+
+
+def _removed(name: str) -> NotFound:
+    return NotFound(f"there is no subscription {name} any more")
+
+
+def _end(done: "asyncio.Future[None]", error: Exception | None) -> None:
+    if done.done():  # who waited was cancelled
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
+
+
+def _log(before: Status, after: Handshake) -> None:
+    known = _current(before)
+    if known is None or (after.state, after.reason) == (known.state, known.reason):
+        return
+    level = logging.INFO if after.state is Consent.GRANTED else logging.WARNING
+    because = f": {after.reason}" if after.reason else ""
+    name = before.subscription.name
+    logger.log(level, "subscription %s: handshake %s%s", name, after.state, because)
 
 
 def _current(status: Status) -> Handshake | None:
@@ -276,8 +362,3 @@ def _own_headers(subscription: Subscription) -> bytes:
     if any(name.lower() == "user-agent" for name, _ in subscription.headers):
         return own
     return b"User-Agent: %b\r\n%b" % (USER_AGENT, own)
-
-
-async def _pause(subscription: Subscription, error: Unavailable) -> None:
-    logger.warning("cannot write the handshake of subscription %s: %s", subscription.name, error)
-    await asyncio.sleep(STORE_PAUSE)

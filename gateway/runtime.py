@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -128,7 +128,7 @@ class Gateway:
         """Make a paused or gone subscription active again, its breaker closed; `NotFound`."""
         status = await self.store.catalog.resume(name)
         self.dispatcher.revive(status)
-        return _shown(status)
+        return _shown(status) | {"enabled": status.subscription.enabled}
 
     async def pause(self, name: str) -> dict[str, object]:
         """Hold a subscription's deliveries; `NotFound`."""
@@ -142,9 +142,14 @@ class Gateway:
         status = await self.store.catalog.create(subscription, secret, self.clock())
         return _shown(status) | {"secret": secret}
 
-    async def unsubscribe(self, name: str) -> dict[str, object]:
-        """Remove such a subscription and end its deliveries; `NotFound`, `Conflict`."""
-        await self.store.catalog.remove(name, self.clock())
+    async def unsubscribe(
+        self, name: str, *, declared: Collection[str] | None = None
+    ) -> dict[str, object]:
+        """Remove such a subscription and end its deliveries; `NotFound`, `Conflict`.
+
+        `declared` are the names in the file, for a gateway that was built without them.
+        """
+        await self.store.catalog.remove(name, self.clock(), declared=declared)
         return {"subscription": name, "state": "removed"}
 
     async def rotate(self, name: str, overlap: Millis) -> dict[str, object]:

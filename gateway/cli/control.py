@@ -48,6 +48,11 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 def resume(settings: Settings, name: str) -> str:
     """Make a paused or gone subscription active; what was done, as a sentence. `NotFound`."""
     done = on_subscription(settings, name, "resume", lambda gateway: gateway.resume(name))
+    if not done.answer["enabled"]:
+        return (
+            f"Subscription {name} is resumed, but disabled: nothing is sent to it before the"
+            " configuration enables it."
+        )
     return f"Subscription {name} is active: what waits for it is due{'' if done.live else LATER}."
 
 

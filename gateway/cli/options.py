@@ -65,5 +65,14 @@ def fixed_of(config: Path | None) -> Settings:
 
 def sources_of(config: Path | None) -> list[str]:
     """The names of the sources in the file."""
-    found = {} if config is None else read_document(config).get("sources")
+    return [] if config is None else _names(config, "sources")
+
+
+def subscriptions_of(config: Path | None) -> list[str] | None:
+    """The names of the subscriptions in the file; None without a file."""
+    return None if config is None else _names(config, "subscriptions")
+
+
+def _names(config: Path, table: str) -> list[str]:
+    found = read_document(config).get(table)
     return list(found) if isinstance(found, dict) else []

@@ -1,7 +1,7 @@
 """Subscriptions that no configuration declares: added, shown, rotated and removed by command."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +79,14 @@ def rotate(
     )
 
 
-def remove(settings: Settings, name: str) -> str:
-    """Remove a subscription; what was done, as a sentence. `NotFound`, `Conflict`."""
-    on_subscription(settings, name, "remove", lambda gateway: gateway.unsubscribe(name))
+def remove(settings: Settings, name: str, *, declared: Collection[str] | None) -> str:
+    """Remove a subscription; what was done, as a sentence. `NotFound`, `Conflict`.
+
+    `declared` are the names in the file, None without one: it may not be removed while it is there.
+    """
+    on_subscription(
+        settings, name, "remove", lambda gateway: gateway.unsubscribe(name, declared=declared)
+    )
     return f"Subscription {name} is removed, and what waited for it has ended."
 
 

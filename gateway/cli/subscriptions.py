@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.options import Config, Json, Subscription, fixed_of, store_of
+from gateway.cli.options import Config, Json, Subscription, fixed_of, store_of, subscriptions_of
 
 # The modules that a command needs are imported inside it: `gateway --help` needs none of them.
 # ruff: noqa: PLC0415
@@ -80,7 +80,7 @@ def remove(name: Subscription, config: Config = None) -> None:
     """Remove a subscription that was added by command, and end what waits for it."""
     from gateway.cli import subscribing
 
-    typer.echo(subscribing.remove(store_of(config), name))
+    typer.echo(subscribing.remove(store_of(config), name, declared=subscriptions_of(config)))
 
 
 @app.command()

@@ -3,7 +3,7 @@
 One method is one transaction; no connection crosses this border; a result is durable.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -159,10 +159,14 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
-    """Deliveries that are now leased, and when the next one of each subscription is due."""
+    """Deliveries that are now leased, and when the next one of each subscription is due.
+
+    `callers` says that callbacks come meanwhile, which should not wait for long.
+    """
 
     deliveries: Sequence[Delivery]
     next_due: Mapping[int, Millis | None]
+    callers: bool = False
 
 
 class Consent(StrEnum):
@@ -333,10 +337,13 @@ class Catalog(Protocol):
         """
         ...
 
-    async def remove(self, name: str, now: Millis) -> None:
+    async def remove(
+        self, name: str, now: Millis, *, declared: Collection[str] | None = None
+    ) -> None:
         """Forget such a subscription and end its deliveries; `NotFound`, `Conflict`.
 
-        What was sent to it is still explained, and its name may be used again.
+        What was sent to it is still explained, and its name may be used again. `declared` are the
+        names in the configuration, where no `sync` has told them.
         """
         ...
 
@@ -351,8 +358,8 @@ class Catalog(Protocol):
         """End the secrets whose overlap is over; when the next one's is."""
         ...
 
-    async def consent(self, name: str, handshake: Handshake) -> Status:
-        """Write how a handshake stands; `NotFound`."""
+    async def consent(self, handshakes: Mapping[str, Handshake]) -> Collection[str]:
+        """Write how the handshakes of these subscriptions stand; the names of which there is none."""
         ...
 
     async def heartbeat(self, now: Millis) -> None:

@@ -23,13 +23,15 @@ class Cutoffs(msgspec.Struct, frozen=True, kw_only=True):
 class Removed(msgspec.Struct, frozen=True, kw_only=True):
     """What one slice did; `more` says that another one may find something.
 
-    `callbacks` counts the rows that went, `emptied` those of which the hash stays.
+    `callbacks` counts the rows that went, `emptied` those of which the hash stays, `revisions`
+    those of the catalog that no event refers to any more.
     """
 
     callbacks: int = 0
     emptied: int = 0
     events: int = 0
     attempts: int = 0
+    revisions: int = 0
     more: bool = False
 
 

@@ -241,7 +241,7 @@ class Records(Protocol):
     async def deliveries(
         self, *, subscription: str | None, state: str | None, limit: int
     ) -> Sequence[DeliveryRow]:
-        """The newest deliveries, newest first."""
+        """The newest deliveries, newest first; `NotFound` for a subscription that never was."""
         ...
 
     async def delivery(self, delivery: str) -> DeliveryStory:

@@ -32,6 +32,7 @@ def test_answer_before_commit_is_seen(tmp_path: Path) -> None:
     assert [one for one in report.problems if one.startswith("I1")], str(report)
 
 
+@pytest.mark.slow
 def test_kills_with_lanes(tmp_path: Path) -> None:
     report = asyncio.run(crash.run(crash.Plan(seconds=5, kills=3, seed=11, ordered=True), tmp_path))
     assert not report.problems, str(report)

@@ -111,6 +111,7 @@ def test_demo_delivers_the_order_of_two_providers_once_and_in_order(shown: str) 
     ]
 
 
+@pytest.mark.slow
 def test_kept_folder_can_be_looked_at(tmp_path: Path) -> None:
     """Also where the terminal has no arrows."""
     done = subprocess.run(

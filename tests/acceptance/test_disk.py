@@ -37,7 +37,7 @@ IN_FLIGHT = 1.0  # seconds that an attempt is held
 STILL = 2.0  # seconds on a full disk: the gateway tries again several times
 
 
-@pytest.fixture(params=["tmpfs", "faults"])
+@pytest.fixture(params=[pytest.param("tmpfs", marks=pytest.mark.slow), "faults"])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> FullDisk:
     if request.param == "tmpfs":
         if (reason := no_small_disk()) is not None:
@@ -284,6 +284,7 @@ def test_a_disk_that_fails_ends_the_gateway(tmp_path: Path, fault: str) -> None:
     play(disk, tmp_path, story)
 
 
+@pytest.mark.slow
 def test_a_journal_whose_index_cannot_grow_is_a_full_disk(tmp_path: Path) -> None:
     """SQLite tells this as an error of the disk; nothing is lost, and nobody has to restart anything."""
     disk = _faulty(tmp_path)

@@ -247,6 +247,12 @@ def test_deliveries_show_how_they_stand(shop: Shop) -> None:
     assert re.search(rf"pending  1         500   {TIME} +answered 500$", line)
 
 
+def test_an_unknown_subscription_is_told_with_the_known_ones(shop: Shop) -> None:
+    said = shop.run("deliveries", "--subscription", "nobody")
+    assert said.code == 1
+    assert "there is no subscription nobody: known are bad, good, hang" in said.error
+
+
 def test_unknown_state_is_a_usage_error(shop: Shop) -> None:
     said = shop.run("deliveries", "--state", "lost")
     assert said.code == 2

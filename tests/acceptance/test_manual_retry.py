@@ -96,6 +96,7 @@ def test_what_has_ended_is_sent_each_time_as_a_new_one(tmp_path: Path) -> None:
     play(tmp_path, f'types = ["order.*"]\n{FINAL}', story)
 
 
+@pytest.mark.slow
 def test_in_flight_it_is_refused_however_often(tmp_path: Path) -> None:
     async def story(world: Stage, consumer: Consumer) -> None:
         consumer.answer = lambda number: Answer(delay=4.0 if number == 1 else 0.0)

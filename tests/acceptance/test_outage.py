@@ -132,6 +132,7 @@ def test_a_probe_goes_first_and_then_twice_as_many_each_time(
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_nothing_comes_before_the_time_that_was_asked_for(tmp_path: Path) -> None:
     """429 with `Retry-After` at the head of a backlog; a neighbour notices nothing."""
     slots, backlog = 5, 400

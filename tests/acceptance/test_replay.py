@@ -166,6 +166,7 @@ def test_a_bar_is_drawn_on_a_terminal(shop: Replayed) -> None:
     assert b"is done: of" in output.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_job_to_the_gateway(shop: Replayed) -> None:
     """The command looks only once, so that it does not come to its end by itself."""
     before = shop.run("replay", "--subscription", "good")

@@ -415,6 +415,7 @@ def test_sources_are_listed_without_their_secrets(live: Bench) -> None:
 # Without one.
 
 
+@pytest.mark.slow
 def test_what_is_done_without_a_gateway_waits_for_one(alone: Bench) -> None:
     number = alone.mt.place()
     sentence = alone.run("watch", "mt", number).sentence(2)

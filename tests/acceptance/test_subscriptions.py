@@ -167,6 +167,7 @@ def signed_by(request: tuple[dict[str, str], bytes], secret: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_a_subscription_lives_through_kills(shop: Shop) -> None:
     shop.start()
     url = f"url={shop.url}/crm?token=abc"
@@ -218,6 +219,7 @@ def test_without_a_gateway_it_is_done_under_the_lock(shop: Shop) -> None:
     shop.run("remove", "other")
     shop.run("rotate", "crm", "--overlap", "0s", "--secret-file", "new.secret")
     assert "stand in the configuration" in shop.refused("rotate", "file")
+    assert "take it out there" in shop.refused("remove", "file")
     shop.start()
     shop.tell()
     (delivered,) = shop.consumer.wait_for("/crm", 1)
@@ -225,6 +227,21 @@ def test_without_a_gateway_it_is_done_under_the_lock(shop: Shop) -> None:
     assert not signed_by(delivered, shop.secret("own.secret"))
     shop.consumer.wait_for("/file", 1)
     assert shop.consumer.wait_for("/other", 0) == []
+
+
+def test_what_the_file_no_longer_declares_can_be_removed(shop: Shop) -> None:
+    shop.start()
+    assert asyncio.run(shop.gateway.stop()) == 0
+    config = shop.folder / "gateway.toml"
+    whole = config.read_text("utf-8")
+    config.write_text(f"{whole}enabled = false\n", "utf-8")
+    shop.start()
+    assert "is resumed, but disabled" in shop.run("resume", "file")
+    assert asyncio.run(shop.gateway.stop()) == 0
+    assert "is resumed, but disabled" in shop.run("resume", "file")
+    config.write_text(whole.partition("[subscriptions.file]")[0], "utf-8")
+    assert "is removed" in shop.run("remove", "file")
+    assert json.loads(shop.run("--json")) == []
 
 
 def test_a_terminal_is_shown_the_secret_once(shop: Shop) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from gateway.egress.rules import Rules
 from gateway.egress.transport import Transport
-from gateway.errors import NotFound, Unavailable
+from gateway.errors import Unavailable
 from gateway.handshakes import Handshakes
 from gateway.models import Millis, Subscription
 from gateway.stores.base import Handshake, Status
@@ -102,22 +102,27 @@ class Shelf:
         self.statuses = {one.id: Status(subscription=one) for one in subscriptions}
         self.listener: Callable[[list[Status]], None] = lambda _: None
         self.written: list[tuple[str, Handshake]] = []
+        self.together: list[int] = []  # how many were written at a time
         self.failures = 0
         self.after_write: Callable[[Handshake], Awaitable[object]] | None = None
 
-    async def consent(self, name: str, handshake: Handshake) -> Status:
+    async def consent(self, handshakes: Mapping[str, Handshake]) -> Collection[str]:
         if self.failures:
             self.failures -= 1
             raise Unavailable("the disk is full")
-        for number, status in self.statuses.items():
-            if status.subscription.name == name:
-                self.written.append((name, handshake))
-                self.statuses[number] = replace(status, handshake=handshake)
-                if self.after_write is not None:
-                    await self.after_write(handshake)
-                self.tell()
-                return self.statuses[number]
-        raise NotFound(f"there is no subscription {name}")
+        numbers = {one.subscription.name: number for number, one in self.statuses.items()}
+        self.together.append(len(handshakes))
+        for name, handshake in handshakes.items():
+            if name not in numbers:
+                continue
+            self.written.append((name, handshake))
+            self.statuses[numbers[name]] = replace(
+                self.statuses[numbers[name]], handshake=handshake
+            )
+            if self.after_write is not None:
+                await self.after_write(handshake)
+        self.tell()
+        return handshakes.keys() - numbers.keys()
 
     def put(self, number: int, **changes: Any) -> None:
         self.statuses[number] = replace(self.statuses[number], **changes)

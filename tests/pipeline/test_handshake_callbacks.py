@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import gateway.handshakes
 from gateway.consent import asked_for
 from gateway.errors import BadRequest, NotFound, Unavailable
 from gateway.models import Millis
@@ -107,6 +108,24 @@ def test_a_callback_that_the_store_does_not_take_fails_and_may_be_repeated() -> 
             it.shelf.failures = 1
             with pytest.raises(Unavailable):
                 await it.handshakes.grant(it.known().secret, None)
+            await it.handshakes.grant(it.known().secret, None)
+            assert it.known().state is Consent.GRANTED
+
+    told(story)
+
+
+def test_a_bug_with_one_callback_is_no_other_callbacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*_: object) -> None:
+        raise ArithmeticError("planted")
+
+    async def story(endpoint: Endpoint) -> None:
+        endpoint.consent = refuse(405)
+        async with asking_of(subscription(endpoint)) as it, asyncio.timeout(5):
+            await it.answered(1)
+            with monkeypatch.context() as planted:
+                planted.setattr(gateway.handshakes, "granted_rate", stumble)
+                with pytest.raises(ArithmeticError):
+                    await it.handshakes.grant(it.known().secret, None)
             await it.handshakes.grant(it.known().secret, None)
             assert it.known().state is Consent.GRANTED
 

@@ -209,6 +209,19 @@ def test_at_most_so_many_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     told(story)
 
 
+def test_what_is_written_at_the_same_time_is_written_together() -> None:
+    async def story(endpoint: Endpoint) -> None:
+        wanted = [subscription(endpoint, number) for number in range(1, 41)]
+        async with asking_of(*wanted) as it:
+            del it.shelf.statuses[40]  # its removal must not fail the others
+            await it.answered(39)
+            assert all(it.known(number).state is Consent.GRANTED for number in range(1, 40))
+            assert len(it.shelf.written) == 78
+            assert len(it.shelf.together) <= 20
+
+    told(story)
+
+
 def test_retry_after_is_observed() -> None:
     async def story(endpoint: Endpoint) -> None:
         endpoint.consent = refuse(429, Retry_After="7200")

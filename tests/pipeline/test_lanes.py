@@ -5,6 +5,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.pipeline.world import (
     Answer,
     Consumer,
@@ -171,6 +173,7 @@ def test_events_that_belong_to_no_order_have_no_lane(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_a_restart_keeps_the_order(tmp_path: Path) -> None:
     async def story(consumer: Consumer) -> None:
         consumer.hold = asyncio.Event()

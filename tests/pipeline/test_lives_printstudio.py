@@ -130,6 +130,7 @@ BY_CALLBACK: Told = [
 KINDS = ["created", "paid", "printing", "ready", "shipped"]
 
 
+@pytest.mark.slow
 def test_each_way_tells_the_same_events_with_the_same_ids(tmp_path: Path) -> None:
     """By callback only, by poll only, and both with one ahead, the other ahead, or side by side."""
     (tmp_path / "calls").mkdir()

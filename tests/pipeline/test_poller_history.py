@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.pipeline.polling import Asking, asking
 from tests.pipeline.world import World, configuration, consuming, running
 from tests.simulators.api import Api, Request, Response, json_response, serving
@@ -241,6 +243,7 @@ class Stingy(MarketigerApi):
         )
 
 
+@pytest.mark.slow
 def test_broken_orders_do_not_starve_the_others(tmp_path: Path) -> None:
     async def story() -> None:
         api = Stingy()

@@ -47,7 +47,7 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSALS)
+@pytest.mark.parametrize("name", ["the token", pytest.param("its user", marks=pytest.mark.slow)])
 def test_a_refused_source_stops_and_says_so(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -141,6 +141,7 @@ def test_a_round_without_an_answer_lifts_nothing(tmp_path: Path) -> None:
 # Throttled.
 
 
+@pytest.mark.slow
 def test_a_429_is_held_also_after_a_restart(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -172,6 +173,7 @@ def test_a_429_is_held_also_after_a_restart(
     asyncio.run(whole())
 
 
+@pytest.mark.slow
 def test_after_a_retry_after_it_is_asked_again(tmp_path: Path) -> None:
     async def story() -> None:
         async with serving(Limited()) as api, asking(tmp_path, api, interval="1s") as asked:

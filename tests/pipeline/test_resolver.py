@@ -72,18 +72,51 @@ def test_errors_reach_everyone_who_waits() -> None:
     asyncio.run(story())
 
 
-def test_too_many_names_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_too_many_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolver, "MOST", 3)
 
     async def story() -> None:
         servers = Servers()
         ask = SystemResolver(servers)
         silent = [asyncio.create_task(ask(f"silent{n}.example", 80)) for n in range(3)]
+        late = [asyncio.create_task(ask(f"good{n}.example", 80)) for n in (0, 0, 1, 2, 3, 4)]
         await asyncio.sleep(0.05)
-        with pytest.raises(OSError, match="3 other names"):
-            await ask("good.example", 80)
+        assert not any(task.done() for task in late)
+        late[0].cancel()  # another one still wants this name
+        late[2].cancel()  # nobody else wants this one
         servers.gone.set()
-        await asyncio.gather(*silent)
+        assert await asyncio.gather(*silent) == [["192.0.2.1"]] * 3
+        stayed = [task for task in late if task not in (late[0], late[2])]
+        assert await asyncio.gather(*stayed) == [["192.0.2.1"]] * 4
+        assert sorted(servers.asked[3:]) == [f"good{n}.example" for n in (0, 2, 3, 4)]
+        # Nobody took a place with him: there are three again, and no more than three.
+        servers.gone.clear()
+        tasks = [asyncio.create_task(ask(f"silent{n}.example", 80)) for n in range(4)]
+        await asyncio.sleep(0.05)
+        assert len(servers.asked) == 10
+        servers.gone.set()
+        await asyncio.gather(*tasks)
+        assert len(servers.asked) == 11
+
+    asyncio.run(story())
+
+
+def test_the_deadline_of_who_asks_ends_the_wait_for_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver, "MOST", 1)
+
+    async def story() -> None:
+        servers = Servers()
+        ask = SystemResolver(servers)
+        silent = asyncio.create_task(ask("silent.example", 80))
+        await asyncio.sleep(0)
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await ask("good.example", 80)
+        servers.gone.set()
+        await silent
+        assert servers.asked == ["silent.example"]
+        assert await ask("good.example", 80) == ["192.0.2.1"]
 
     asyncio.run(story())
 

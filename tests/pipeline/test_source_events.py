@@ -78,6 +78,7 @@ def refused(world: World, source: str = "shop") -> Any:
     return world.post(source, b"{}", {"x-printstudio-signature": "sha256=" + "0" * 64})
 
 
+@pytest.mark.slow
 def test_a_silent_source_is_told_once_and_again_after_it_was_heard(
     tmp_path: Path, sky: Sky
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_gateway_that_was_down_does_not_complain_and_quarantine_counts_as_hear
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_a_source_that_is_refused_is_told_without_end_for_nobody(tmp_path: Path, sky: Sky) -> None:
     async def story() -> None:
         async with (

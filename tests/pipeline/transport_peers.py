@@ -178,6 +178,10 @@ def runner(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> Run:
 
 both_loops = pytest.mark.parametrize(
     "run",
-    [runner(asyncio.new_event_loop), runner(uvloop.new_event_loop)],
-    ids=["asyncio", "uvloop"],
+    [
+        pytest.param(runner(asyncio.new_event_loop), marks=pytest.mark.slow, id="asyncio"),
+        pytest.param(runner(uvloop.new_event_loop), id="uvloop"),
+    ],
 )
+"""Each scene on the loop that `gateway serve` runs; on the other one, which carries the tests of whole
+gateways, with the slow ones."""

@@ -209,7 +209,7 @@ BODIES: st.SearchStrategy[bytes] = st.one_of(
 ).map(lambda found: found.encode() if isinstance(found, str) else found)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(first=BODIES, second=BODIES, status=st.sampled_from([200, 200, 200, 204, 404, 500, 999]))
 def test_any_bytes_are_read_or_refused(first: bytes, second: bytes, status: int) -> None:
     asked = provider(status_map=MAP)

@@ -46,9 +46,9 @@ def test_what_is_installed_is_read_once_for_all_sources(
     install("plugin", parrot="gateway.providers.stripe:Stripe")
     read = []
 
-    def counted(**chosen: str) -> EntryPoints:
-        read.append(chosen)
-        return entry_points(**chosen)
+    def counted(*, group: str) -> EntryPoints:
+        read.append(group)
+        return entry_points(group=group)
 
     monkeypatch.setattr(registry, "entry_points", counted)
     for _ in range(20):

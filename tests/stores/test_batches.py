@@ -32,7 +32,7 @@ def test_a_claim_takes_large_batches_one_at_a_time(run: Run) -> None:
             assert [one.size for one in claimed.deliveries] == [ENOUGH]
             assert claimed.next_due == {1: NOW}
             await store.queue.settle(
-                [settlement(one, Step.RETRY, LATER) for one in claimed.deliveries]
+                [settlement(one, Step.RETRY, due=LATER) for one in claimed.deliveries]
             )
         claimed = await store.queue.claim({1: Wanted(8, ENOUGH)}, NOW)
         assert [one.size for one in claimed.deliveries] == [1]  # its time is over

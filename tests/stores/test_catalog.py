@@ -193,6 +193,19 @@ def test_a_declared_name_wins(run: Run) -> None:
     run(story)
 
 
+def test_without_a_gateway_the_file_says_what_it_declares(run: Run) -> None:
+    async def story(store: Store) -> None:
+        store.catalog._declared = None  # as in a store that a command has opened
+        with pytest.raises(Conflict, match="name that file with --config"):
+            await store.catalog.remove("b", NOW)
+        with pytest.raises(Conflict, match="take it out there"):
+            await store.catalog.remove("b", NOW, declared=["a", "b"])
+        await store.catalog.remove("b", NOW, declared=["a"])
+        assert [status.subscription.name for status in store.catalog.statuses] == ["a"]
+
+    run(story)
+
+
 def test_rotated_secrets_sign_until_the_overlap_is_over(run: Run) -> None:
     async def story(store: Store) -> None:
         first, second, third = (generate_secret() for _ in range(3))
@@ -255,11 +268,11 @@ def test_a_removed_one_is_explained_and_its_name_is_free(run: Run) -> None:
             store.catalog.remove("crm", NOW),
             store.catalog.resume("crm"),
             store.catalog.pause("crm", ""),
-            store.catalog.consent("crm", Handshake()),
             store.catalog.rotate("crm", generate_secret(), NOW, overlap=Millis(0)),
         ):
             with pytest.raises(NotFound):
                 await act
+        assert list(await store.catalog.consent({"crm": Handshake()})) == ["crm"]
         await accept(store, 2)
         assert len(query(store, "SELECT 1 FROM deliveries WHERE state < 2")) == 4  # a and b alone
         after = await store.catalog.create(CRM, generate_secret(), NOW)
@@ -363,7 +376,8 @@ def test_health_and_handshake_are_read_and_reset(run: Run) -> None:
         denied = Handshake(
             state=Consent.DENIED, reason="no", rate=3, next_at=Millis(NOW), secret="s"
         )
-        assert (await store.catalog.consent("a", denied)).handshake == denied
+        assert list(await store.catalog.consent({"nobody": denied, "a": denied})) == ["nobody"]
+        assert [status.handshake for status in store.catalog.statuses] == [denied, None]
         status = next(s for s in await store.catalog.sync([A, B]) if s.subscription.name == "a")
         assert (status.health, status.handshake, status.state) == (health, denied, "gone")
         async with store.records() as records:
@@ -373,9 +387,7 @@ def test_health_and_handshake_are_read_and_reset(run: Run) -> None:
         assert status.health == Health(failing_since=NOW)
         assert status.handshake == Handshake(secret="s")
         granted = Handshake(state=Consent.GRANTED, rate=60)
-        await store.catalog.consent("a", granted)
+        await store.catalog.consent({"a": granted})
         assert (await store.catalog.resume("a")).handshake == granted
-        with pytest.raises(NotFound):
-            await store.catalog.consent("nobody", granted)
 
     run(story)

@@ -138,6 +138,17 @@ def test_what_waits_for_its_lane_names_the_head(run: Run) -> None:
     run(story)
 
 
+def test_a_subscription_that_never_was_is_told_with_the_known_ones(run: Run) -> None:
+    async def story(store: Store) -> None:
+        async with store.records() as records:
+            with pytest.raises(NotFound, match="no subscription nobody: known are a, b"):
+                await records.deliveries(subscription="nobody", state=None, limit=9)
+            with pytest.raises(NotFound, match="no subscription nobody: known are a, b"):
+                await records.lanes("nobody", limit=9)
+
+    run(story)
+
+
 def test_one_delivery_shows_how_its_subscription_stands(run: Run) -> None:
     async def story(store: Store) -> None:
         await store.catalog.sync([wanted(origin="gateway.example")])
@@ -148,7 +159,7 @@ def test_one_delivery_shows_how_its_subscription_stands(run: Run) -> None:
             assert (standing.name, standing.state, standing.reason) == ("a", "paused", "too much")
             assert standing.consent is Consent.PENDING
             denied = Handshake(state=Consent.DENIED, reason="no", secret="hidden")
-            await store.catalog.consent("a", denied)
+            await store.catalog.consent({"a": denied})
             standing = (await records.delivery("dl_1")).subscription
             assert (standing.consent, standing.consent_reason) == (Consent.DENIED, "no")
             await store.catalog.sync([wanted()])  # no handshake is asked for any more

@@ -136,9 +136,9 @@ def test_an_endpoint_that_has_not_consented_is_told_of(run: Run) -> None:
         await told(store, "1")
         words = "the endpoint of a has not consented to deliveries yet"
         assert (await store.replays.again(1, NOW)).held == words
-        await store.catalog.consent("a", Handshake(state=Consent.DENIED))
+        await store.catalog.consent({"a": Handshake(state=Consent.DENIED)})
         assert (await store.replays.again(1, NOW)).held == words
-        await store.catalog.consent("a", Handshake(state=Consent.GRANTED))
+        await store.catalog.consent({"a": Handshake(state=Consent.GRANTED)})
         assert (await store.replays.again(1, NOW)).held is None
 
     run(story)

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from gateway.errors import Unavailable
 from gateway.events import Writer
+from gateway.matching import pack
 from gateway.models import Millis, Subscription
 from gateway.operations import Operations
+from gateway.signing import generate_secret
 from gateway.stores.base import Wanted
 from gateway.stores.registry import Store, make_store
 from gateway.stores.sqlite.upkeep import AGAIN, BUDGET, LOOKED, SLICE, SqliteUpkeep
@@ -216,6 +218,57 @@ def test_history_that_is_still_to_be_told_stays(told: Any) -> None:
         rows("UPDATE subscriptions SET history = NULL")
         await prune_all(store.upkeep)
         assert rows.ids("events") == [11]
+
+    told(story)
+
+
+@pytest.mark.parametrize("change", ["enabled = 0", "state = 'gone'"])
+def test_history_that_nobody_is_told_keeps_nothing(told: Any, change: str) -> None:
+    async def story(store: Store, rows: Rows) -> None:
+        for _ in range(10):
+            rows.event(OLD)
+        rows.event(YOUNG)
+        rows(f"UPDATE subscriptions SET history = 4, {change} WHERE name = 'b'")
+        await prune_all(store.upkeep)
+        assert rows.ids("events") == [11]
+        # Told after all, it goes on with what is left.
+        rows("UPDATE subscriptions SET enabled = 1, state = 'active'")
+        (b,) = (s for s in await store.catalog.refresh() if s.subscription.name == "b")
+        await store.replays.catch_up(b.subscription.id, Millis(NOW))
+        assert rows("SELECT event FROM deliveries") == [(11,)]
+        assert rows.one("SELECT max(history) FROM subscriptions") is None
+
+    told(story)
+
+
+def test_revisions_go_with_the_last_event_that_refers_to_them(told: Any) -> None:
+    async def story(store: Store, rows: Rows) -> None:
+        def revisions() -> list[int]:
+            return [row[0] for row in rows("SELECT revision FROM revisions ORDER BY revision")]
+
+        async def added(count: int) -> None:
+            for _ in range(count):
+                name = f"s{revisions()[-1]}"
+                made = Subscription(id=0, name=name, url="http://s.example/")
+                await store.catalog.create(made, generate_secret(), Millis(NOW))
+
+        await added(SLICE + 20)
+        assert len(await prune_all(store.upkeep)) == 1  # without events nobody knows
+        newest = revisions()[-1]
+        assert revisions() == list(range(1, newest + 1))
+        for at, revision in ((OLD, 3), (OLD, 50), (YOUNG, newest - 1), (YOUNG, newest)):
+            event = rows.event(at)
+            rows("UPDATE events SET routing = ? WHERE id = ?", pack(revision, []), event)
+        removed = await prune_all(store.upkeep)
+        assert rows.ids("events") == [3, 4]
+        assert revisions() == [newest - 1, newest]
+        assert sum(piece.revisions for piece in removed) == newest - 2
+        # It is never the newest that goes, whatever stands in an event.
+        rows("UPDATE events SET routing = ?", pack(newest + 9, []))
+        await prune_all(store.upkeep)
+        assert revisions() == [newest]
+        await added(1)
+        assert revisions() == [newest, newest + 1]
 
     told(story)
 

@@ -8,7 +8,7 @@ they are; only its owner can read it. Encryption at rest comes with a later rele
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -96,9 +96,12 @@ class SqliteCatalog:
         await self._writer.submit(lambda batch: _create(batch, subscription, secret, now))
         return await self._status(subscription.name)
 
-    async def remove(self, name: str, now: Millis) -> None:
+    async def remove(
+        self, name: str, now: Millis, *, declared: Collection[str] | None = None
+    ) -> None:
         """See `gateway.stores.base.Catalog`."""
-        number: int = await self._writer.submit(lambda batch: self._remove(batch, name))
+        known = declared if self._declared is None else self._declared
+        number: int = await self._writer.submit(lambda batch: _remove(batch, name, known))
         await self.refresh()
         # Only now: until the routes were replaced, new deliveries of it could be made.
         await self._writer.submit(lambda batch: bury(batch, number, REMOVED, now), heavy=True)
@@ -115,10 +118,11 @@ class SqliteCatalog:
             await self.refresh()
         return None if following is None else Millis(following)
 
-    async def consent(self, name: str, handshake: Handshake) -> Status:
+    async def consent(self, handshakes: Mapping[str, Handshake]) -> Collection[str]:
         """See `gateway.stores.base.Catalog`."""
-        await self._writer.submit(lambda batch: _consent(batch, name, handshake))
-        return await self._status(name)
+        unknown: list[str] = await self._writer.submit(lambda batch: _consent(batch, handshakes))
+        await self.refresh()
+        return unknown
 
     async def heartbeat(self, now: Millis) -> None:
         """See `gateway.stores.base.Catalog`."""
@@ -169,23 +173,6 @@ class SqliteCatalog:
             dropped = Subscription(id=number, name=name, url="", declared=False)
             known = (self._declared or {}).get(name, dropped)
         return msgspec.structs.replace(known, id=number, enabled=bool(enabled))
-
-    def _remove(self, batch: Batch, name: str) -> int:
-        """Let nothing new be made for it; its id."""
-        number, made = _find(batch, name)
-        if made is None and (self._declared is None or name in self._declared):
-            raise Conflict(
-                f"subscription {name} is the configuration's: take it out there, and restart"
-                " the gateway"
-            )
-        batch.connection.execute("DELETE FROM secrets WHERE subscription = ?", (number,))
-        batch.connection.execute(
-            "UPDATE subscriptions SET state = 'gone', reason = ?, enabled = 0, made = x'',"
-            " hold_until = NULL, history = NULL, handshake = NULL WHERE id = ?",
-            (REMOVED, number),
-        )
-        _note_revision(batch.connection)
-        return number
 
 
 def described(subscription: Subscription) -> bytes:
@@ -307,6 +294,28 @@ def _keep_secret(batch: Batch, subscription: int, secret: str, now: Millis) -> N
     )
 
 
+def _remove(batch: Batch, name: str, declared: Collection[str] | None) -> int:
+    """Let nothing new be made for it; its id."""
+    number, made = _find(batch, name)
+    if made is None and declared is None:
+        raise Conflict(
+            f"subscription {name} is, or was, a configuration's: name that file with --config"
+        )
+    if made is None and declared is not None and name in declared:
+        raise Conflict(
+            f"subscription {name} is the configuration's: take it out there, and restart"
+            " the gateway"
+        )
+    batch.connection.execute("DELETE FROM secrets WHERE subscription = ?", (number,))
+    batch.connection.execute(
+        "UPDATE subscriptions SET state = 'gone', reason = ?, enabled = 0, made = x'',"
+        " hold_until = NULL, history = NULL, handshake = NULL WHERE id = ?",
+        (REMOVED, number),
+    )
+    _note_revision(batch.connection)
+    return number
+
+
 def _rotate(batch: Batch, name: str, secret: str, now: Millis, overlap: Millis) -> None:
     execute = batch.connection.execute
     number, made = _find(batch, name)
@@ -340,11 +349,15 @@ def _expire(batch: Batch, now: Millis) -> tuple[int, int | None]:
     return ended, following
 
 
-def _consent(batch: Batch, name: str, handshake: Handshake) -> None:
-    number, _ = _find(batch, name)
-    batch.connection.execute(
-        "UPDATE subscriptions SET handshake = ? WHERE id = ?", (_pack(handshake), number)
-    )
+def _consent(batch: Batch, handshakes: Mapping[str, Handshake]) -> list[str]:
+    return [
+        name
+        for name, handshake in handshakes.items()
+        if not batch.connection.execute(
+            f"UPDATE subscriptions SET handshake = ? WHERE name = ? AND {PRESENT}",  # noqa: S608
+            (_pack(handshake), name),
+        ).rowcount
+    ]
 
 
 def _pause(batch: Batch, name: str, reason: str) -> None:

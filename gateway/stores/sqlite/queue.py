@@ -34,7 +34,7 @@ class SqliteQueue:
     async def claim(self, wanted: Mapping[int, Wanted], now: Millis) -> Claimed:
         """See `gateway.stores.base.Queue`."""
         claimed: Claimed = await self._writer.submit(
-            lambda batch: _claim(batch, wanted, now), bounded=False
+            lambda batch: _claim(batch, wanted, now, callers=self._writer.callers), bounded=False
         )
         return claimed
 
@@ -65,14 +65,14 @@ def _void_leases(batch: Batch) -> None:
     )
 
 
-def _claim(batch: Batch, wanted: Mapping[int, Wanted], now: Millis) -> Claimed:
+def _claim(batch: Batch, wanted: Mapping[int, Wanted], now: Millis, *, callers: bool) -> Claimed:
     found: list[Delivery] = []
     next_due: dict[int, Millis | None] = {}
     for subscription, want in wanted.items():
         claim = claim_batches if want.batch else _claim_singly
         deliveries, next_due[subscription] = claim(batch, subscription, want, now)
         found.extend(deliveries)
-    return Claimed(deliveries=found, next_due=next_due)
+    return Claimed(deliveries=found, next_due=next_due, callers=callers)
 
 
 def _claim_singly(

@@ -44,6 +44,8 @@ from gateway.stores.views import (
     UnlinkedRow,
 )
 
+NAMED = 20  # subscriptions in a sentence
+
 _entry = msgspec.msgpack.Decoder(Entry)
 _headers = msgspec.msgpack.Decoder(list[tuple[bytes, bytes]])
 
@@ -109,6 +111,7 @@ class SqliteRecords:
         self, *, subscription: str | None, state: str | None, limit: int
     ) -> Sequence[DeliveryRow]:
         """See `gateway.stores.base.Records`."""
+        await self._require(subscription)
         code = next((code for code, name in STATES.items() if name == state), None)
         rows = await self._reading.fetch(
             DELIVERY + " WHERE (?1 IS NULL OR s.name = ?1) AND (?2 IS NULL OR d.state = ?2)"
@@ -116,6 +119,19 @@ class SqliteRecords:
             (subscription, code, limit),
         )
         return [delivery_row(row) for row in rows]
+
+    async def _require(self, subscription: str | None) -> None:
+        """Say at once that there is none: to find nothing, all deliveries would be looked at."""
+        if subscription is None:
+            return
+        rows = await self._reading.fetch(
+            "SELECT name, made IS NULL OR length(made) > 0 FROM subscriptions ORDER BY name"
+        )
+        if subscription in {name for name, _ in rows}:
+            return
+        present = [name for name, is_present in rows if is_present]
+        known = ", ".join([*present[:NAMED], *["..."] * (len(present) > NAMED)]) or "none"
+        raise NotFound(f"there is no subscription {subscription}: known are {known}")
 
     async def delivery(self, delivery: str) -> DeliveryStory:
         """See `gateway.stores.base.Records`."""
@@ -164,6 +180,7 @@ class SqliteRecords:
 
     async def lanes(self, subscription: str | None, *, limit: int) -> Sequence[LaneRow]:
         """See `gateway.stores.base.Records`."""
+        await self._require(subscription)
         return await read_lanes(self._reading.fetch, subscription, limit)
 
     async def preview(self, chosen: Chosen) -> Preview:

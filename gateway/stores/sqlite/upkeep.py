@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.matching import unpack
 from gateway.models import Event, Millis
 from gateway.stores.sqlite.publish import Route, publish
 from gateway.stores.sqlite.writer import Batch, Writer
@@ -26,10 +27,11 @@ ATTEMPTS = (
     " LEFT JOIN deliveries d ON d.id = a.delivery"
     " WHERE (a.delivery, a.number) > (?, ?) ORDER BY a.delivery, a.number LIMIT ?"
 )
-EVENTS = (  # up to where a subscription that asked for history has come
+EVENTS = (  # up to where those have come that are being told the history
     "SELECT id, recorded, callback FROM events WHERE id > ?"
     " AND id < (SELECT max(id) FROM events)"
-    " AND id <= (SELECT coalesce(min(history), 9e18) FROM subscriptions)"
+    " AND id <= (SELECT coalesce(min(history), 9e18) FROM subscriptions"
+    " WHERE enabled AND state != 'gone')"
     " ORDER BY id LIMIT ?"
 )
 CALLBACKS = (
@@ -44,6 +46,10 @@ NEEDED = (  # unfinished, the newest of all, or a replay job has yet to look at 
     "SELECT id, state < 2 OR id = (SELECT max(id) FROM deliveries) OR EXISTS (SELECT 1 FROM replays"
     " WHERE finished_at IS NULL AND deliveries.id > cursor AND deliveries.id <= upto)"
     " FROM deliveries WHERE event = ?"
+)
+REVISIONS = (
+    "DELETE FROM revisions WHERE revision IN (SELECT revision FROM revisions"
+    " WHERE revision < min(?, (SELECT max(revision) FROM revisions)) ORDER BY revision LIMIT ?)"
 )
 REMOVE = (
     "DELETE FROM callbacks WHERE id = ? AND received_at < ? AND verdict != 'quarantined'"
@@ -97,7 +103,8 @@ class SqliteUpkeep:
             )
             if removed is not None:
                 return {kind: removed}, walks
-        return {}, walks
+        revisions = _revisions(batch)
+        return {"revisions": revisions} if revisions else {}, walks
 
     def _shrink(self, batch: Batch) -> bool:
         """Page by page: a statement that gives back many ends with its first row, which has none."""
@@ -234,6 +241,15 @@ def _body(batch: Batch, row: Row) -> int | None:
     if size <= 1:  # it is empty
         return 0
     return batch.connection.execute(EMPTY, (callback,)).rowcount or None
+
+
+def _revisions(batch: Batch) -> int:
+    """Those of the catalog that no event refers to any more: of later events, they only grow."""
+    oldest = batch.connection.execute("SELECT routing FROM events ORDER BY id LIMIT 1").fetchone()
+    if oldest is None:
+        return 0
+    before, _ = unpack(oldest[0])
+    return batch.connection.execute(REVISIONS, (before, SLICE)).rowcount
 
 
 def _free(batch: Batch) -> int:

@@ -30,6 +30,8 @@ CAPACITY = 2_000  # jobs that may wait; above it ingest answers 503
 BATCH = 256  # jobs in one transaction
 CROWD = 8  # jobs in the last transaction from which on the next one waits for company
 LINGER = 0.004  # seconds that it waits: fuller transactions write each page less often
+FEW, MANY = 5.0, 800.0  # bounded jobs a second between which callers are to wait for nothing else
+WINDOW = 0.1  # seconds over which they are counted
 BUDGET = 0.010  # seconds of statements in one transaction, during which the loop does nothing else
 
 PATIENCE = 2_000  # ms that the thread waits for another program which writes in the file
@@ -113,10 +115,12 @@ Work = Callable[[Batch], Any]
 class Job:
     """One piece of work; a heavy one takes its whole transaction to the thread."""
 
-    __slots__ = ("future", "heavy", "work")
+    __slots__ = ("bounded", "future", "heavy", "work")
 
-    def __init__(self, work: Work, future: "asyncio.Future[Any]", *, heavy: bool) -> None:
-        self.work, self.future, self.heavy = work, future, heavy
+    def __init__(
+        self, work: Work, future: "asyncio.Future[Any]", *, bounded: bool, heavy: bool
+    ) -> None:
+        self.work, self.future, self.bounded, self.heavy = work, future, bounded, heavy
 
 
 class BatchFailed(Exception):
@@ -137,6 +141,8 @@ class Writer:
         self._busy = False
         self._scheduled = False
         self._last = 0  # how many jobs the last transaction had
+        self._rate = 0.0  # bounded jobs a second: callbacks, and little else
+        self._called, self._since = 0, 0.0  # how many since when, by the loop's clock
         self._failed: str | None = None
         self._closing = False
         self._commits: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -181,9 +187,22 @@ class Writer:
             raise Unavailable("too many callbacks wait to be stored", retry_after=2)
         assert self._loop is not None
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._jobs.append(Job(work, future, heavy=heavy))
+        self._jobs.append(Job(work, future, bounded=bounded, heavy=heavy))
         self._schedule()
         return future
+
+    @property
+    def callers(self) -> bool:
+        """Whether callbacks come, and not so many that they wait for each other anyway."""
+        return FEW <= self._rate <= MANY
+
+    def _count_callers(self, count: int) -> None:
+        assert self._loop is not None
+        self._called += count
+        passed = self._loop.time() - self._since
+        if passed >= WINDOW:
+            self._rate = self._called / passed
+            self._called, self._since = 0, self._since + passed
 
     def _schedule(self) -> None:
         """Start a batch soon: what else this turn of the loop brings goes with it."""
@@ -310,6 +329,7 @@ class Writer:
 
     def _answer(self, jobs: list[Job], results: list[Any], batch: Batch) -> None:
         self._last = len(jobs)
+        self._count_callers(sum(job.bounded for job in jobs))
         if self._handover is not None:
             self._handover.hand_over(batch.born, batch.room, batch.waiting)
         for job, result in zip(jobs, results, strict=True):
