@@ -225,7 +225,7 @@ def bury(batch: Batch, subscription: int, reason: str, now: Millis) -> int:
     """End what is unfinished, but for what is in flight, and what shares a batch with that."""
     return batch.connection.execute(
         "UPDATE deliveries SET state = 3, claim = NULL, finished_at = ?, reason = ?"
-        " WHERE subscription = ? AND state < 1 AND (leader IS NULL OR leader NOT IN"
+        " WHERE subscription = ? AND state < 1 AND state < 2 AND (leader IS NULL OR leader NOT IN"
         " (SELECT id FROM deliveries WHERE subscription = ? AND state = 1 AND likely(state < 2)))",
         (now, reason, subscription, subscription),
     ).rowcount
