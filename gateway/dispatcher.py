@@ -25,6 +25,7 @@ logger = logging.getLogger("gateway.dispatcher")
 
 IN_FLIGHT = 1_000  # attempts that those with anything to send share; who comes later gets its own
 TURN = 8  # deliveries claimed at a time: what is accepted meanwhile waits for no more than these
+BREATH = 0.002  # seconds between two such turns, in which callbacks find the loop free
 LONG_TURN = 32  # the same, while nothing is accepted, or so much that all of it waits anyway
 UNSETTLED = 1_000  # outcomes that may wait for the store before no attempt is started any more
 STORE_PAUSE = 1.0  # seconds between two tries of a store that failed
@@ -223,6 +224,8 @@ class Dispatcher:
             self._desks[number].give_back(count)
             self._desks[number].claiming = False
             self._expect(number, claimed.next_due[number])
+        if claimed.callers and claimed.deliveries:
+            await asyncio.sleep(BREATH)
 
     def _start(self, delivery: Delivery) -> None:
         desk = self._desks[delivery.subscription]

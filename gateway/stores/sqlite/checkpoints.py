@@ -8,7 +8,7 @@ be synced to the disk is not to be trusted any more.
 import sqlite3
 
 LONG = 4_000  # pages, 16 MiB: a page that many callbacks touch is copied back once
-IDLE = 500  # pages, when nobody waits: shorter, so that whoever comes meanwhile waits less
+IDLE = 200  # pages, when nobody waits: shorter, so that whoever comes meanwhile waits less
 
 
 class Checkpoints:
