@@ -98,11 +98,11 @@ def main() -> None:
     """Put the fault in and hand the rest of the command line to the gateway."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--fault", choices=sorted(FAULTS), default="none")
-    parser.add_argument("--wal-autocheckpoint", type=int, default=checkpoints.LONG)
+    parser.add_argument("--wal-autocheckpoint", type=int)
     options, rest = parser.parse_known_args()
     FAULTS[options.fault]()
-    checkpoints.LONG = options.wal_autocheckpoint
-    checkpoints.IDLE = min(checkpoints.IDLE, options.wal_autocheckpoint)
+    if options.wal_autocheckpoint is not None:
+        checkpoints.LONG = checkpoints.IDLE = options.wal_autocheckpoint
     sys.argv = ["gateway", *rest]
     runpy.run_module("gateway", run_name="__main__", alter_sys=True)
 

@@ -21,6 +21,8 @@ from tests.acceptance.harness import Gateway
 from tests.acceptance.test_look import CONSUMER, SECRET, SGR, Said, on_terminal
 from tests.providers.callbacks import intent, stripe_event
 
+pytestmark = pytest.mark.slow  # whole processes, command by command
+
 ID = "evt_[0-9a-f]+"
 UNREADABLE = b'{"id":"evt-bad","event":"order.paid","data":{"note":"\\u001b[2J"}}'
 

@@ -19,6 +19,8 @@ import pytest
 
 from tests.acceptance.test_look import Said, Shop
 
+pytestmark = pytest.mark.slow  # whole processes, command by command
+
 ORDERS = [f"R-{number}" for number in range(1, 6)]
 
 

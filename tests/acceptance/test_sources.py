@@ -25,6 +25,8 @@ from tests.simulators.api import BAD_GATEWAY, Api, Request, Response, silence
 from tests.simulators.marketiger import MarketigerApi
 from tests.simulators.printstudio import KEY, PrintStudioApi
 
+pytestmark = pytest.mark.slow  # whole processes, command by command
+
 T = TypeVar("T")
 LATER = "nothing is sent before `gateway serve` runs"
 LINE = re.compile(r"secrets = \[.*\]")
