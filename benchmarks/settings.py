@@ -39,7 +39,7 @@ QUICK = Settings(
     fan_out_events=600,
     retained=20_000,
     pruned=0,
-    backlog_callbacks=1_000,
+    backlog_callbacks=3_000,
     rest=1.0,
     isolation_events=100,
 )
