@@ -1,13 +1,15 @@
 """From our errors to HTTP: the one place, as problem+json (RFC 9457)."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http.client import responses
 
 import msgspec
+from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.errors import (
     BadRequest,
+    ConfigError,
     Conflict,
     GatewayError,
     NotFound,
@@ -59,3 +61,19 @@ def error_problem(error: GatewayError) -> Response:
     if isinstance(error, Unavailable):
         return problem(status, detail, retry_after=str(error.retry_after))
     return problem(status, detail)
+
+
+def answered(
+    act: Callable[[Request], Awaitable[Response]],
+) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint whose errors of ours become problems; what a configuration would refuse is a 400."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await act(request)
+        except ConfigError as error:
+            return error_problem(BadRequest(str(error)))
+        except GatewayError as error:
+            return error_problem(error)
+
+    return answer

@@ -1,6 +1,6 @@
 """The control socket's routes of polled sources; what takes long is told line by line (JSON Lines)."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import msgspec
 from starlette.requests import Request
@@ -8,11 +8,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from gateway.config.values import A_DURATION, parse_duration
-from gateway.errors import BadRequest, GatewayError, TooLarge
+from gateway.errors import BadRequest, TooLarge
 from gateway.models import Millis
 from gateway.poller.poller import Line
 from gateway.runtime import Gateway
-from gateway.web.problems import error_problem
+from gateway.web.problems import answered
 
 BODY_LIMIT = 16 << 10  # bytes of a request's body
 
@@ -33,22 +33,10 @@ def source_routes(gateway: Gateway) -> list[Route]:
     """What the control socket can do with polled sources."""
     doors = Sources(gateway)
     return [
-        Route("/v1/sources/{name}/watch", _answered(doors.watch), methods=["POST"]),
-        Route("/v1/sources/{name}/poll", _answered(doors.poll), methods=["POST"]),
-        Route("/v1/sources/{name}/reconcile", _answered(doors.reconcile), methods=["POST"]),
+        Route("/v1/sources/{name}/watch", answered(doors.watch), methods=["POST"]),
+        Route("/v1/sources/{name}/poll", answered(doors.poll), methods=["POST"]),
+        Route("/v1/sources/{name}/reconcile", answered(doors.reconcile), methods=["POST"]),
     ]
-
-
-def _answered(
-    act: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        try:
-            return await act(request)
-        except GatewayError as error:
-            return error_problem(error)
-
-    return answer
 
 
 class Sources:

@@ -1,6 +1,5 @@
 """The control socket's routes of subscriptions that no configuration declares."""
 
-from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import msgspec
@@ -8,10 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.errors import BadRequest, ConfigError, GatewayError, TooLarge
+from gateway.errors import BadRequest, TooLarge
 from gateway.models import Millis
 from gateway.runtime import Gateway
-from gateway.web.problems import error_problem
+from gateway.web.problems import answered
 
 BODY_LIMIT = 64 << 10  # bytes of a request's body
 LONGEST_OVERLAP = 365 * 86_400_000  # milliseconds, as of every time in the configuration
@@ -40,24 +39,10 @@ def subscription_routes(gateway: Gateway) -> list[Route]:
     """What the control socket can do with subscriptions."""
     doors = Subscriptions(gateway)
     return [
-        Route("/v1/subscriptions", _answered(doors.add), methods=["POST"]),
-        Route("/v1/subscriptions/{name}/remove", _answered(doors.remove), methods=["POST"]),
-        Route("/v1/subscriptions/{name}/rotate", _answered(doors.rotate), methods=["POST"]),
+        Route("/v1/subscriptions", answered(doors.add), methods=["POST"]),
+        Route("/v1/subscriptions/{name}/remove", answered(doors.remove), methods=["POST"]),
+        Route("/v1/subscriptions/{name}/rotate", answered(doors.rotate), methods=["POST"]),
     ]
-
-
-def _answered(
-    act: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        try:
-            return await act(request)
-        except ConfigError as error:
-            return error_problem(BadRequest(str(error)))
-        except GatewayError as error:
-            return error_problem(error)
-
-    return answer
 
 
 class Subscriptions:

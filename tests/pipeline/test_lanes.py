@@ -79,7 +79,7 @@ def test_without_order_nothing_waits(tmp_path: Path) -> None:
             consumer.hold = asyncio.Event()
             async with running(tmp_path, consumer) as world:
                 await lives(world, 1)
-                await world.delivered(len(STEPS))
+                assert len(await world.delivered(len(STEPS))) == len(STEPS)
                 consumer.hold.set()
 
     asyncio.run(story())
@@ -167,7 +167,7 @@ def test_events_that_belong_to_no_order_have_no_lane(tmp_path: Path) -> None:
                             "data": {"jobId": "j-1"},
                         }
                     )
-                await world.delivered(3)
+                assert len(await world.delivered(3)) == 3
                 consumer.hold.set()
 
     asyncio.run(story())
