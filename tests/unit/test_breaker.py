@@ -133,3 +133,18 @@ def test_goes_on_where_it_was_after_a_restart() -> None:
     tested.record(Millis(50_000), down=True, slots=SLOTS)
     assert tested.until == 50_000 + 8 * FIRST
     assert tested.until < 50_000 + LONGEST
+
+
+def test_a_clock_that_was_set_back_keeps_it_open_no_longer_than_ever() -> None:
+    tested = breaker()
+    feed(tested, bad=10, now=86_400_000)
+    assert tested.room(Millis(1_000)) == 1
+    feed(tested, good=9, now=1_000)
+    assert tested.room(Millis(1_000)) is None
+
+
+def test_what_was_counted_in_the_future_is_not_recent() -> None:
+    tested = breaker()
+    feed(tested, bad=9, now=86_400_000)
+    feed(tested, bad=1, now=1_000)
+    assert tested.until is None

@@ -165,3 +165,25 @@ def test_outcomes_are_kept_while_the_store_fails(monkeypatch: Any) -> None:
         assert len(stage.queue.settled) == 1
 
     play(story)
+
+
+def test_a_bug_in_what_follows_from_attempts_ends_no_recording(monkeypatch: Any) -> None:
+    monkeypatch.setattr("gateway.dispatcher.STORE_PAUSE", 0.0)
+
+    async def story(stage: Stage) -> None:
+        bugs = [RuntimeError("a listener"), RuntimeError("again")]
+
+        async def refresh() -> None:
+            if bugs:
+                raise bugs.pop()
+
+        stage.dispatcher._refresh = refresh
+        stage.dispatcher._stale = True
+        for _ in range(3):
+            stage.dispatcher.offer(1)
+            stage.dispatcher.hand_over([DELIVERY], {1: 3}, {})
+            await stage.turns()
+        assert len(stage.queue.settled) == 3
+        assert bugs == []
+
+    play(story)
