@@ -182,7 +182,7 @@ def retry_after(value: bytes | None, now: float) -> Millis | None:
         return None
     text = value.decode("latin-1").strip()
     if text.isascii() and text.isdigit():
-        return Millis(min(int(text[:12]) * 1000, LONGEST_WAIT))
+        return Millis(min(int(text.lstrip("0")[:12] or 0) * 1000, LONGEST_WAIT))
     try:
         date = parsedate_to_datetime(text)
         if date.tzinfo is None:

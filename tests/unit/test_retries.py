@@ -109,6 +109,7 @@ def test_retry_after(status: int, wait: int | None, step: Step, due: int, hold: 
         (b"30", 30_000),
         (b" 30 ", 30_000),
         (b"0", 0),
+        (b"0000000000010", 10_000),
         (b"999999999999999999999", LONGEST_WAIT),
         (b"Thu, 15 Jan 2026 14:30:10 GMT", 10_000),
         (b"Thu, 15 Jan 2026 14:29:00 GMT", 0),

@@ -104,8 +104,6 @@ class Batch:
         self.undo(0)
         self.waiting.clear()
         self.behind.clear()
-        self.shops.clear()
-        self.sources.clear()
         self.unlinked = None
 
 
