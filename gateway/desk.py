@@ -1,12 +1,15 @@
 """What the dispatcher keeps in mind of each subscription: slots, rate, health, waits, what is due."""
 
+from collections import deque
 from collections.abc import Callable
 
 from gateway.breaker import Breaker, is_down
 from gateway.consent import asked_for
-from gateway.models import Millis, Mode, Outcome, Subscription
+from gateway.models import Delivery, Millis, Mode, Outcome, Subscription
 from gateway.stores.base import Consent, Health, Status
 
+LINE = 3  # deliveries that may wait in line for each slot
+LINE_BYTES = 1 << 20  # of their bodies, from which on the line is full
 FAILING = 4  # failed attempts in a row after which a subscription is said to be failing
 
 
@@ -14,6 +17,8 @@ class Desk:
     """One subscription's counters; times are wall milliseconds, `random()` lies in 0..1.
 
     `next_due` is when something of it that nobody has claimed is due, None when nothing is.
+    `line` are deliveries that are leased already and wait for a slot: so a burst goes from hand to
+    hand, and not once more through the store.
     """
 
     def __init__(
@@ -23,6 +28,8 @@ class Desk:
         self.busy = 0
         self.reserved = 0
         self.claiming = False
+        self.line: deque[Delivery] = deque()
+        self._bytes = 0  # of the bodies in line
         self.next_due: Millis | None = Millis(0)
         self.last_success = status.last_success
         self.streak = 0  # failed attempts since the last success
@@ -90,15 +97,46 @@ class Desk:
             and now >= self.hold_until
         )
 
-    def room(self, now: Millis, share: int) -> int:
-        """How many deliveries may start now: free slots of its share that also have a rate token."""
+    def _slots(self, now: Millis, share: int) -> int:
+        """How many may be in flight: its share of the slots, or probes."""
         if not self.open(now):
             return 0
         slots = min(self.subscription.slots, share)
         probes = self._breaker.room(now)
-        if probes is not None:
-            slots = min(slots, probes)
-        return max(0, min(slots - self.busy - self.reserved, self._rate_room(now)))
+        return slots if probes is None else min(slots, probes)
+
+    def room(self, now: Millis, share: int) -> int:
+        """How many more deliveries may be leased: free slots that also have a rate token, and a line.
+
+        There is no line of probes, of batches, nor with a rate: they wait in the store.
+        """
+        most = self._slots(now, share)
+        plain = self._rate is None and self._breaker.until is None and not self.batch
+        if plain and self._bytes < LINE_BYTES:
+            most *= 1 + LINE
+        taken = self.busy + self.reserved + len(self.line)
+        return max(0, min(most - taken, self._rate_room(now)))
+
+    @property
+    def short(self) -> bool:
+        """Whether its line is so short that more should be claimed: some at a time, not each alone."""
+        return len(self.line) < self.subscription.slots
+
+    def take(self, now: Millis, share: int) -> Delivery | None:
+        """The next of its line, in a slot from now on; None without a free slot."""
+        if not self.line or self.busy >= self._slots(now, share):
+            return None
+        self.busy += 1
+        delivery = self.line.popleft()
+        self._bytes -= len(delivery.body)
+        return delivery
+
+    def leave(self, now: Millis) -> list[Delivery]:
+        """Those of its line that cannot be sent soon any more: it is paused, waits, or is down."""
+        if self.open(now) and self._breaker.until is None:
+            return []
+        left, self.line, self._bytes = list(self.line), deque(), 0
+        return left
 
     def ready(self, now: Millis) -> bool:
         """Whether something of it is due that could start."""
@@ -107,7 +145,7 @@ class Desk:
     @property
     def idle(self) -> bool:
         """Whether nothing of it is under way."""
-        return not (self.busy or self.reserved or self.claiming)
+        return not (self.busy or self.reserved or self.claiming or self.line)
 
     def behind(self, now: Millis) -> bool:
         """Whether something is due that nobody has claimed: new deliveries line up behind it."""
@@ -132,10 +170,11 @@ class Desk:
         if self._rate is not None:
             self._tokens += count
 
-    def start(self) -> None:
-        """Turn reserved room into a slot in use."""
+    def line_up(self, delivery: Delivery) -> None:
+        """Turn reserved room into a place in the line."""
         self.reserved -= 1
-        self.busy += 1
+        self.line.append(delivery)
+        self._bytes += len(delivery.body)
 
     def wake_at(self, now: Millis) -> Millis | None:
         """When to look again; None when only an outside change can open it."""
@@ -149,7 +188,7 @@ class Desk:
 
     def _rate_room(self, now: Millis) -> int:
         if self._rate is None:
-            return self.subscription.slots
+            return (1 + LINE) * self.subscription.slots
         passed = max(0, now - self._refilled)  # a clock that was set back takes nothing away
         self._tokens = min(self._burst, self._tokens + passed * self._rate / 1000)
         self._refilled = now

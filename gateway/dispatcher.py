@@ -10,13 +10,12 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from msgspec.structs import replace
-
 from gateway.desk import Desk
 from gateway.errors import Unavailable
 from gateway.judge import Judge
 from gateway.models import Delivery, Failure, Millis, Outcome
 from gateway.operations import Operations
+from gateway.recorder import STORE_PAUSE, Recorder
 from gateway.retries import Decision, Step
 from gateway.sender import Sender
 from gateway.stores.base import Queue, Settlement, Status, Wanted
@@ -26,10 +25,7 @@ logger = logging.getLogger("gateway.dispatcher")
 IN_FLIGHT = 1_000  # attempts that those with anything to send share; who comes later gets its own
 TURN = 8  # deliveries claimed at a time: what is accepted meanwhile waits for no more than these
 BREATH = 0.002  # seconds between two such turns, in which callbacks find the loop free
-LONG_TURN = 32  # the same, while nothing is accepted, or so much that all of it waits anyway
-UNSETTLED = 1_000  # outcomes that may wait for the store before no attempt is started any more
-STORE_PAUSE = 1.0  # seconds between two tries of a store that failed
-CLAIM, RECORD = "claim deliveries", "record attempts"
+LONG_TURN = 256  # the same, while nothing is accepted, or so much that all of it waits anyway
 SHARED = 100  # milliseconds after which it is looked anew how many share what can be in flight
 AFTER_BUG = 60_000  # milliseconds until an attempt is made again whose outcome met a bug
 LONGEST_SLEEP = 60.0  # seconds; a clock that was set back is noticed after this long
@@ -57,12 +53,11 @@ class Dispatcher:
         self._share, self._shared_at = IN_FLIGHT, Millis(0)
         self._gone: set[int] = set()  # whose deliveries were ended
         self._tasks: set[asyncio.Task[None]] = set()
-        self._outcomes: list[Settlement] = []
-        self._refused: set[str] = set()  # what the store did not take at the last try
+        self._recorder = Recorder(queue, recorded=self._recorded, changed=self._changed)
+        self._refused = False  # whether the store did not let claim at the last try
         self._callers = False  # whether callbacks came beside the last claim
         self._served = 0  # the subscription that claimed last
-        self._stale = False  # whether the catalog has yet to see what was settled
-        self._settling: asyncio.Task[None] | None = None
+        self._stalled = False  # whether lines wait for what came of earlier attempts to be recorded
         self._wake = asyncio.Event()
         self._stopping = False
         self.running = False
@@ -71,6 +66,7 @@ class Dispatcher:
         """Take over the catalog; called at the start and after every change."""
         for number in self._desks.keys() - {status.subscription.id for status in statuses}:
             self._desks[number].close()
+            self._flow(self._desks[number])
             if number not in self._flying:
                 self._forget(number)
         for status in statuses:
@@ -82,6 +78,7 @@ class Dispatcher:
             else:
                 changed = desk.state != status.state
                 desk.update(status)
+                self._flow(desk)
                 if desk.state != "gone":
                     self._gone.discard(number)
                 if changed:
@@ -102,12 +99,13 @@ class Dispatcher:
         desk = self._desks.get(status.subscription.id)
         if desk is not None:
             desk.revive(status)
+            self._flow(desk)
             self._wake.set()
 
     def offer(self, subscription: int) -> int:
         """See `gateway.stores.base.Handover`."""
         desk = self._desks.get(subscription)
-        if desk is None or desk.claiming or self._stopping or self._outcomes_wait():
+        if desk is None or desk.claiming or self._stopping or self._recorder.behind:
             return 0
         now = self._clock()
         count = 0 if desk.behind(now) else desk.room(now, self._each(now))
@@ -167,7 +165,7 @@ class Dispatcher:
         for number in self._waiting:
             desk = self._desks[number]
             at = desk.wake_at(now)
-            if at is not None and (at > now or desk.room(now, share)):
+            if at is not None and (at > now or (desk.short and desk.room(now, share))):
                 best = min(best, (at - now) / 1000)
         return max(best, 0.0)
 
@@ -177,7 +175,9 @@ class Dispatcher:
         ready = {
             number: room
             for number in self._waiting
-            if self._desks[number].behind(now) and (room := self._desks[number].room(now, share))
+            if self._desks[number].behind(now)
+            and self._desks[number].short
+            and (room := self._desks[number].room(now, share))
         }
         wanted: dict[int, int] = {}
         left = TURN if self._callers else LONG_TURN
@@ -195,7 +195,7 @@ class Dispatcher:
         wanted = self._turn(now)
         if not wanted:
             return
-        if self._outcomes_wait():
+        if self._recorder.behind:
             await asyncio.sleep(STORE_PAUSE)
             return
         for number, count in wanted.items():
@@ -212,10 +212,12 @@ class Dispatcher:
                 self._desks[number].claiming = False
                 self._desks[number].give_back(count)
                 self._expect(number, now)
-            self._complain(CLAIM, error)
+            if not self._refused:  # once: a disk may stay full for a night
+                logger.warning("cannot claim deliveries: %s", error)
+            self._refused = True
             await asyncio.sleep(STORE_PAUSE)
             return
-        self._refused.discard(CLAIM)
+        self._refused = False
         self._callers = claimed.callers
         for delivery in claimed.deliveries:
             wanted[delivery.subscription] -= 1
@@ -229,35 +231,58 @@ class Dispatcher:
 
     def _start(self, delivery: Delivery) -> None:
         desk = self._desks[delivery.subscription]
-        desk.start()
-        self._flying.add(delivery.subscription)
-        if self._stopping:
-            return  # nobody would wait for its end: it stays leased, and is due at the next start
-        task = asyncio.create_task(self._deliver(desk, delivery))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        desk.line_up(delivery)
+        self._flow(desk)
 
-    async def _deliver(self, desk: Desk, delivery: Delivery) -> None:
+    def _flow(self, desk: Desk) -> None:
+        """Fill free slots from the line; what cannot be sent soon goes back to the store."""
+        while (delivery := self._next(desk)) is not None:
+            self._flying.add(delivery.subscription)
+            task = asyncio.create_task(self._work(desk, delivery))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _next(self, desk: Desk) -> Delivery | None:
+        """The next delivery that can start, in a slot from now on."""
+        if self._stopping or not desk.line:
+            return None  # at a stop nobody would wait for its end: it is due at the next start
+        if self._recorder.behind:
+            self._stalled = True
+            return None
+        now = self._clock()
+        delivery = desk.take(now, self._each(now))
+        if delivery is None and (left := desk.leave(now)):
+            self._recorder.give_back(left)
+        return delivery
+
+    async def _work(self, desk: Desk, delivery: Delivery | None) -> None:
+        """One slot: attempts, one after the other, as long as any stand in line."""
+        while delivery is not None:
+            number = delivery.subscription
+            outcome = await self._attempt(desk, delivery)
+            desk.busy -= 1
+            if not desk.busy:
+                self._flying.discard(number)
+            self._recorder.record(self._judged(desk, delivery, outcome))
+            if desk.next_due is not None and desk.short:
+                self._wake.set()
+            delivery = self._next(desk)
+            if delivery is not None:
+                self._flying.add(number)
+
+    async def _attempt(self, desk: Desk, delivery: Delivery) -> Outcome:
         started = self._clock()
         try:
-            outcome = await self._sender.send(desk.subscription, delivery)
+            return await self._sender.send(desk.subscription, delivery)
         except asyncio.CancelledError as error:
             failure, detail = Failure.INTERRUPTED, "cut off by a stop of the gateway"
             if not self._stopping:  # a bug: as interrupted it would be due at once, for ever
                 failure, detail = Failure.INTERNAL, f"a bug: {error!r}"
-            outcome = _failed(started, self._clock(), failure, detail)
+            return _failed(started, self._clock(), failure, detail)
         except Exception as error:
             # One poisonous delivery must not end the others: it fails like any attempt.
             logger.exception("delivery dl_%d met a bug", delivery.id)
-            outcome = _failed(started, self._clock(), Failure.INTERNAL, f"a bug: {error!r}")
-        desk.busy -= 1
-        if not desk.busy:
-            self._flying.discard(delivery.subscription)
-        self._outcomes.append(self._judged(desk, delivery, outcome))
-        if self._settling is None:
-            self._settling = asyncio.create_task(self._settle())
-        if desk.next_due is not None:
-            self._wake.set()
+            return _failed(started, self._clock(), Failure.INTERNAL, f"a bug: {error!r}")
 
     def _judged(self, desk: Desk, delivery: Delivery, outcome: Outcome) -> Settlement:
         try:
@@ -268,68 +293,18 @@ class Dispatcher:
             again = Decision(step=Step.RETRY, due=Millis(self._clock() + AFTER_BUG))
             return Settlement(delivery=delivery, outcome=outcome, decision=again)
 
-    async def _settle(self) -> None:
-        """Write outcomes until there are none; on a store that fails they are kept and tried again."""
-        while self._outcomes or self._stale:
-            try:
-                if self._outcomes:
-                    await self._record()
-                if self._stale:
-                    await self._changed()
-            except Unavailable as error:
-                self._complain(RECORD, error)
-                await asyncio.sleep(STORE_PAUSE)
-            except Exception:
-                # Whatever it is, recording must go on: nobody would miss it.
-                logger.exception("what follows from attempts met a bug")
-                await asyncio.sleep(STORE_PAUSE)
-            else:
-                self._refused.discard(RECORD)
-        self._settling = None
-
-    def _outcomes_wait(self) -> bool:
-        """Whether what came of earlier attempts has to be recorded before another one starts."""
-        return RECORD in self._refused or len(self._outcomes) > UNSETTLED
-
-    def _complain(self, what: str, error: Unavailable) -> None:
-        """Once, until it is taken again: a disk may stay full for a night."""
-        if what not in self._refused:
-            self._refused.add(what)
-            logger.warning("cannot %s: %s", what, error)
-
-    async def _record(self) -> None:
-        settlements, self._outcomes = self._outcomes, []
-        try:
-            await self._queue.settle(settlements)
-        except Unavailable:
-            self._outcomes = settlements + self._outcomes
-            raise
-        except Exception:
-            # One attempt that cannot be written must not end the recording of all others.
-            logger.exception("a bug kept %d attempts from being recorded", len(settlements))
-            self._outcomes = await self._record_each(settlements) + self._outcomes
+    def _recorded(self, settlements: Sequence[Settlement]) -> None:
         for settlement in settlements:
-            decision = settlement.decision
-            self._stale |= decision.step in {Step.GONE, Step.PAUSE}
-            if decision.hold is not None:  # again: a refresh may have been read before it
-                desk = self._desks.get(settlement.delivery.subscription)
-                if desk is not None:
-                    desk.hold_until = max(desk.hold_until, decision.hold)
-
-    async def _record_each(self, settlements: Sequence[Settlement]) -> list[Settlement]:
-        """One by one, and without its details the one that is at fault; what the store refused."""
-        left = []
-        for settlement in settlements:
-            for attempt in (settlement, _bare(settlement)):
-                try:
-                    await self._queue.settle([attempt])
-                except Unavailable:
-                    left.append(settlement)
-                except Exception:
-                    logger.exception("dl_%d cannot be recorded", settlement.delivery.id)
-                    continue
-                break
-        return left
+            hold = settlement.decision.hold
+            desk = self._desks.get(settlement.delivery.subscription)
+            if (
+                hold is not None and desk is not None
+            ):  # again: a refresh may have been read before it
+                desk.hold_until = max(desk.hold_until, hold)
+        if self._stalled:
+            self._stalled = False
+            for desk in list(self._desks.values()):
+                self._flow(desk)
 
     async def _changed(self) -> None:
         """Let the catalog see new states, and end what reached a subscription that became gone."""
@@ -337,7 +312,7 @@ class Dispatcher:
         gone = {number for number, desk in self._desks.items() if desk.state == "gone"}
         for number in gone - self._gone:
             await self._queue.bury(number, "gone", self._clock())
-        self._gone, self._stale = gone, False
+        self._gone = gone
 
     async def stop(self, grace: float) -> None:
         """Start nothing more, give attempts in flight `grace` seconds, record all outcomes."""
@@ -349,21 +324,7 @@ class Dispatcher:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        if self._settling is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._settling, 5)
-
-
-def _bare(settlement: Settlement) -> Settlement:
-    """What it comes to, without the texts of others and without events."""
-    outcome, decision = settlement.outcome, settlement.decision
-    return Settlement(
-        delivery=settlement.delivery,
-        outcome=replace(
-            outcome, detail="its details could not be recorded", address=None, head=b""
-        ),
-        decision=replace(decision, reason=str(decision.step)),
-    )
+        await self._recorder.finish(5)
 
 
 def _failed(started: Millis, ended: Millis, failure: Failure, detail: str) -> Outcome:

@@ -16,7 +16,7 @@ LAYERS = [  # a part may import only from the lines below its own
     "runtime",
     "config",
     "receiver poller dispatcher replayer handshakes subscribing janitor testing",
-    "judge",
+    "judge recorder",
     "catalogue desk lookout",
     "orders sender operations",
     "egress stores providers",

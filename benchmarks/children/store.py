@@ -32,9 +32,6 @@ _CALLBACK = (
 )
 _ORDER = (
     "INSERT INTO orders (key, shop, order_id, seq, updated_at, state) VALUES (?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (key) DO UPDATE"
-    " SET seq = excluded.seq, updated_at = excluded.updated_at, state = excluded.state"
-    " RETURNING id"
 )
 _LINK = "INSERT OR REPLACE INTO links VALUES (?, ?)"
 _EVENT = (
@@ -139,10 +136,9 @@ class Store:
 
     def _accept(self, rows: Rows) -> None:
         execute = self._connection.execute
-        (order,) = (execute(_ORDER, order).fetchone()[0] for order in rows.orders)
+        (order,) = (execute(_ORDER, order).lastrowid for order in rows.orders)
         number = execute(_CALLBACK, (*rows.callback, order)).lastrowid
-        for link in rows.links:
-            execute(_LINK, link)
+        self._connection.executemany(_LINK, rows.links)
         event = execute(_EVENT, (*rows.event, number, order)).lastrowid
         delivery = execute(_DELIVERY, (event, rows.at, 1)).lastrowid
         assert delivery is not None

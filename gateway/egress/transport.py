@@ -20,7 +20,8 @@ from gateway.models import Failure
 class Transport:
     """Sends requests and keeps connections open, at most `max_idle_per_target` idle ones each.
 
-    `idle` is seconds, the caps are bytes; `clock` measures the times of an answer, in seconds.
+    Whoever is sent much in a short time keeps its connections: those that are not used any more end
+    by `idle`. That is seconds, the caps are bytes; `clock` measures the times of an answer, in seconds.
 
     With a `proxy` (see `parse_proxy`) every connection goes there: to https targets through a
     tunnel, with http ones in absolute form (RFC 9112 3.2.2), where a refusal of the proxy's looks
@@ -39,7 +40,7 @@ class Transport:
         header_cap: int = 64 * 1024,
         header_count: int = 100,
         idle: float = 30.0,
-        max_idle_per_target: int = 32,
+        max_idle_per_target: int = 1000,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._connector = Connector(

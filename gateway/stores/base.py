@@ -214,7 +214,7 @@ class Handover(Protocol):
     """Who takes the deliveries that are born leased: the dispatcher of this process."""
 
     def offer(self, subscription: int) -> int:
-        """Reserve the room that a subscription has: free slots that also have a rate token now."""
+        """Reserve the room that a subscription has: how many more it may have leased now."""
         ...
 
     def hand_over(
@@ -308,6 +308,10 @@ class Queue(Protocol):
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """Record attempts and what follows; a success counts whatever became of its claim."""
+        ...
+
+    async def release(self, deliveries: Sequence[Delivery]) -> None:
+        """Give leases back: these were not attempted, and are due again as they were before."""
         ...
 
     async def bury(self, subscription: int, reason: str, now: Millis) -> int:

@@ -35,6 +35,32 @@ secrets = ["{SECRET}"]
     asyncio.run(story())
 
 
+def test_who_stands_in_line_goes_back_at_a_pause_and_is_sent_after_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with consuming() as consumer:
+            consumer.hold = asyncio.Event()
+            text = configuration(consumer.port).replace('/good"', '/good"\nslots = 2')
+            async with running(tmp_path, consumer, text) as world:
+                await asyncio.gather(*(world.shop(shop_event(n, order=f"o-{n}")) for n in range(9)))
+                await world.until(lambda: len(consumer.seen) == 2)
+                states = "SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY state"
+                # Two in flight, six in line: a line has three places a slot.
+                assert world.rows(states) == [(0, 1), (1, 8)]
+                await world.gateway.store.catalog.pause("good", "a person")
+                await world.until(lambda: world.rows(states) == [(0, 7), (1, 2)])
+                consumer.hold.set()
+                await world.until(lambda: world.rows(states) == [(0, 7), (2, 2)])
+                assert len(consumer.seen) == 2
+                await world.gateway.store.catalog.resume("good")
+                await world.settled()
+                assert sorted(seen.id for seen in consumer.seen) == sorted(
+                    event for (event,) in world.rows("SELECT event_id FROM events")
+                )
+                assert world.rows("SELECT DISTINCT attempts FROM deliveries") == [(1,)]
+
+    asyncio.run(story())
+
+
 def test_a_rate_is_kept(tmp_path: Path) -> None:
     async def story() -> None:
         async with consuming() as consumer:

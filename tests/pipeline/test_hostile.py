@@ -285,7 +285,7 @@ def test_a_catalog_that_could_not_be_read_is_read_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise events would go on being kept for a subscription that is gone."""
-    monkeypatch.setattr("gateway.dispatcher.STORE_PAUSE", 0.05)
+    monkeypatch.setattr("gateway.recorder.STORE_PAUSE", 0.05)
 
     async def story() -> None:
         async with consuming() as consumer, running(tmp_path, consumer) as world:

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import Raw
 
@@ -246,6 +247,52 @@ def test_a_late_success_under_an_old_claim_counts(run: Run) -> None:
         async with store.records() as records:
             (row,) = await records.deliveries(subscription="a", state=None, limit=9)
             assert row.state == "delivered"
+
+    run(story)
+
+
+def test_what_is_released_is_due_again_as_it_was(run: Run) -> None:
+    async def story(store: Store) -> None:
+        await store.outbox.accept(intake(1), one_event)
+        (before,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
+        await store.queue.release([before])
+        (after,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
+        assert after.claim != before.claim
+        assert msgspec.structs.replace(after, claim=before.claim) == before
+        await store.queue.release([before])  # another has it by now
+        assert (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries == []
+
+    run(story)
+
+
+def test_what_is_released_of_a_gone_subscription_has_ended(run: Run) -> None:
+    async def story(store: Store) -> None:
+        for number in (1, 2):
+            await store.outbox.accept(intake(number), one_event)
+        first, second = (await store.queue.claim({1: Wanted(2)}, NOW)).deliveries
+        await store.queue.settle([settlement(first, Step.GONE, reason="410")])
+        await store.queue.release([second])
+        async with store.records() as records:
+            rows = await records.deliveries(subscription="a", state=None, limit=9)
+            assert [(row.state, row.reason) for row in rows] == [("dead", "gone"), ("dead", "410")]
+
+    run(story)
+
+
+def test_large_bodies_are_claimed_few_at_a_time(run: Run) -> None:
+    def large(entries: Sequence[Entry], known: Known) -> Decision:
+        decision = one_event(entries, known)
+        decision.events = [
+            (callback, msgspec.structs.replace(event, body=b"x" * 600_000))
+            for callback, event in decision.events
+        ]
+        return decision
+
+    async def story(store: Store) -> None:
+        for number in range(5):
+            await store.outbox.accept(intake(number), large)
+        seen = [len((await store.queue.claim({1: Wanted(9)}, NOW)).deliveries) for _ in range(4)]
+        assert seen == [2, 2, 1, 0]
 
     run(story)
 

@@ -6,31 +6,45 @@ be synced to the disk is not to be trusted any more.
 """
 
 import sqlite3
+from pathlib import Path
 
 LONG = 4_000  # pages, 16 MiB: a page that many callbacks touch is copied back once
 IDLE = 200  # pages, when nobody waits: shorter, so that whoever comes meanwhile waits less
 
 
 class Checkpoints:
-    """Counts transactions; how many pages one of them writes is learnt from the last checkpoint."""
+    """Estimates how long the log is: SQLite tells it at a checkpoint only."""
 
-    def __init__(self) -> None:
-        self._commits = 0  # since the last one
-        self._frames = 0  # of the log, then
-        self._each = 8.0  # pages a transaction
+    def __init__(self, database: Path) -> None:
+        self._log = database.with_name(f"{database.name}-wal")
+        self._changes = 0  # rows since the last checkpoint
+        self._total = 0  # rows of this connection
+        self._frames, self._round = 0, -1  # of the log, at the last checkpoint
+        self._each = 1.0  # pages a row, as learnt from the last checkpoint
 
-    def committed(self) -> None:
-        """Count a transaction."""
-        self._commits += 1
+    def committed(self, connection: sqlite3.Connection) -> None:
+        """Count what a transaction has written."""
+        self._changes += connection.total_changes - self._total
+        self._total = connection.total_changes
 
     def due(self, *, idle: bool) -> bool:
         """Whether to copy now; `idle` says that nothing waits to be written."""
-        return self._commits * self._each >= (IDLE if idle else LONG)
+        return self._changes * self._each >= (IDLE if idle else LONG)
 
     def run(self, connection: sqlite3.Connection) -> list[object]:
         """Copy what no reader still needs where it is; raises `sqlite3.Error`."""
         _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        new = frames - self._frames if frames >= self._frames else frames
-        self._each = max(new / max(self._commits, 1), 1.0)
-        self._commits, self._frames = 0, frames
+        now = self._sequence()
+        new = frames - self._frames if now == self._round else frames
+        if self._changes and new > 0:
+            self._each = new / self._changes
+        self._changes, self._frames, self._round = 0, frames, now
         return []
+
+    def _sequence(self) -> int:
+        """How often the log has begun anew (sqlite.org/fileformat2.html, section 4.1)."""
+        try:
+            with self._log.open("rb") as log:
+                return int.from_bytes(log.read(16)[12:], "big")
+        except OSError:
+            return -1

@@ -10,7 +10,6 @@ from gateway.models import (
     Decision,
     Entry,
     Event,
-    Known,
     Millis,
     Note,
     Receipt,
@@ -19,7 +18,8 @@ from gateway.models import (
 )
 from gateway.stores.base import Decide, Intake, Made, Rehearsal, Stored, WaitOver
 from gateway.stores.sqlite.kept import callback_number, stored
-from gateway.stores.sqlite.keys import digest, key, marks, plain_key
+from gateway.stores.sqlite.keys import digest, key
+from gateway.stores.sqlite.known import Look
 from gateway.stores.sqlite.polls import put_watch, revive_watch
 from gateway.stores.sqlite.publish import Route, publish
 from gateway.stores.sqlite.writer import Batch, Writer, of_the_file
@@ -29,7 +29,6 @@ logger = logging.getLogger("gateway.store")
 _encoder = msgspec.json.Encoder()
 _notes = msgspec.json.Decoder(list[Note])
 _pack = msgspec.msgpack.Encoder()
-_entry = msgspec.msgpack.Decoder(Entry)
 
 LINKED = "linked by a later callback"
 
@@ -102,7 +101,6 @@ class _Acceptance:
     def __init__(self, batch: Batch, route: Route) -> None:
         self._batch, self._route = batch, route
         self._connection = batch.connection
-        self._keys: dict[str, bytes] = {}
         self._made: list[tuple[Event, tuple[int, ...]]] = []
 
     def accept(self, intake: Intake, decide: Decide) -> Receipt:
@@ -111,9 +109,8 @@ class _Acceptance:
         callback = intake.callback
         dedupe = key(callback.source, intake.event_id)
         body_hash = digest(callback.body)
-        known = self._connection.execute(
-            "SELECT id, verdict, body_hash, notes FROM callbacks WHERE dedupe = ?", (dedupe,)
-        ).fetchone()
+        look = Look(self._batch, intake.shop)
+        known = look.begin(intake.entries, dedupe)
         if known is not None:
             number, verdict, first_hash, notes = known
             if first_hash != body_hash:
@@ -125,15 +122,23 @@ class _Acceptance:
                 )
             if verdict != Verdict.QUARANTINED or intake.malformed or first_hash != body_hash:
                 return _receipt(number, Verdict(verdict), _events(notes), duplicate=True)
-            return self._write(intake, decide, dedupe=dedupe, body_hash=body_hash, number=number)
-        return self._write(intake, decide, dedupe=dedupe, body_hash=body_hash, number=None)
+        else:
+            number = None
+        return self._write(intake, decide, look, dedupe=dedupe, body_hash=body_hash, number=number)
 
     def _write(
-        self, intake: Intake, decide: Decide, *, dedupe: bytes, body_hash: bytes, number: int | None
+        self,
+        intake: Intake,
+        decide: Decide,
+        look: Look,
+        *,
+        dedupe: bytes,
+        body_hash: bytes,
+        number: int | None,
     ) -> Receipt:
-        decision, verdict, reason = self._decide(intake, decide)
+        decision, verdict, reason = self._decide(intake, decide, look)
         now = intake.entries[0].origin.recorded if intake.entries else intake.callback.received_at
-        orders = self._save_orders(decision, intake.shop, now)
+        orders = self._save_orders(decision, look, now)
         notes = decision.notes.get(0, [])
         row = (verdict, reason, _encoder.encode(notes), _order_row(notes, orders))
         if number is None:
@@ -141,7 +146,7 @@ class _Acceptance:
         else:
             self._update(row, number)
             self._name(intake, dedupe, number)
-        self._apply(decision, orders, intake.shop, number, now)
+        self._apply(decision, orders, look, number, now)
         if intake.watch is not None:
             put_watch(self._batch, intake.watch)
         for watch in intake.watches:
@@ -167,7 +172,9 @@ class _Acceptance:
             reason = f"its provider sent it again, as cb_{twin[0]}"
             self._update((Verdict.MERGED, reason, _encoder.encode([]), None), number)
             return _receipt(number, Verdict.MERGED, [], duplicate=False)
-        return self._write(intake, decide, dedupe=dedupe, body_hash=b"", number=number)
+        look = Look(self._batch, intake.shop)
+        look.begin(intake.entries)
+        return self._write(intake, decide, look, dedupe=dedupe, body_hash=b"", number=number)
 
     def rehearse(self, intake: Intake, decide: Decide, *, keep: bool) -> Rehearsal:
         """Accept, and tell in detail what came of it; `Undone` takes it back."""
@@ -192,13 +199,13 @@ class _Acceptance:
             raise Undone(rehearsal)
         return rehearsal
 
-    def _decide(self, intake: Intake, decide: Decide) -> tuple[Decision, Verdict, str]:
+    def _decide(self, intake: Intake, decide: Decide, look: Look) -> tuple[Decision, Verdict, str]:
         """The decision, or quarantine: what is authentic is never lost, whatever is wrong with it."""
         if intake.malformed:
             return Decision(), Verdict.QUARANTINED, intake.malformed
         if intake.ignored:
             return Decision(), Verdict.IGNORED, intake.ignored
-        known = self._gather(intake.shop, intake.entries)
+        known = look.known()
         try:
             decision = decide(intake.entries, known)
         except GatewayError as error:
@@ -244,82 +251,6 @@ class _Acceptance:
         assert number is not None
         return number
 
-    def _gather(self, shop: str, entries: Sequence[Entry]) -> Known:
-        """Everything that the entries may touch: links, what waits for these links, and orders."""
-        todo = {name for entry in entries for name in entry.fact.keys()}  # noqa: SIM118 - not a dict
-        links: dict[str, str] = {}
-        waiting: dict[int, Waiting] = {}
-        seen: set[str] = set()
-        anything = self._anything_waits()
-        while todo:
-            seen |= todo
-            hashes = {self._key(shop, name): name for name in todo}
-            if self._plain_keys():
-                hashes |= {plain_key(shop, name): name for name in todo}
-            links.update(self._links(hashes))
-            found = self._waiting(hashes) if anything else []
-            new = [w for w in found if w.id not in waiting]
-            waiting.update((w.id, w) for w in new)
-            todo = {name for w in new for name in w.entry.fact.keys()} - seen  # noqa: SIM118
-        names = set(links.values())
-        for entry in (*entries, *(w.entry for w in waiting.values())):
-            names.update(name for name in (entry.fact.order, entry.fact.own) if name)
-        return Known(links=links, orders=self._orders(shop, names), waiting=list(waiting.values()))
-
-    def _anything_waits(self) -> bool:
-        if self._batch.unlinked is None:
-            row = self._connection.execute("SELECT 1 FROM unlinked LIMIT 1").fetchone()
-            self._batch.unlinked = row is not None
-        return self._batch.unlinked
-
-    def _plain_keys(self) -> bool:
-        """Whether there are links of before schema 3."""
-        if self._batch.plain_keys is None:
-            row = self._connection.execute("SELECT 1 FROM plain_keys").fetchone()
-            self._batch.plain_keys = row is not None
-        return self._batch.plain_keys
-
-    def _key(self, shop: str, name: str) -> bytes:
-        """The key of a name of the shop that this callback is about."""
-        found = self._keys.get(name)
-        if found is None:
-            found = self._keys[name] = key(shop, name)
-        return found
-
-    def _links(self, hashes: dict[bytes, str]) -> dict[str, str]:
-        rows = self._connection.execute(
-            f"SELECT key, order_id FROM links WHERE key IN ({marks(hashes)})",  # noqa: S608
-            tuple(hashes),
-        )
-        return {hashes[found]: order for found, order in rows}
-
-    def _waiting(self, hashes: dict[bytes, str]) -> list[Waiting]:
-        rows = self._connection.execute(
-            "SELECT DISTINCT id, entry FROM unlinked_keys JOIN unlinked ON id = unlinked"  # noqa: S608
-            f" WHERE key IN ({marks(hashes)}) ORDER BY id",
-            tuple(hashes),
-        )
-        return [Waiting(id=number, entry=self._entry(entry)) for number, entry in rows.fetchall()]
-
-    def _entry(self, stored: bytes) -> Entry:
-        """What `_wait` stored; what the provider sent stands in its callback."""
-        entry = _entry.decode(stored)
-        if "original" not in entry.origin.include:
-            return entry
-        (body,) = self._connection.execute(
-            "SELECT body FROM callbacks WHERE id = ?", (entry.origin.callback,)
-        ).fetchone()
-        origin = msgspec.structs.replace(entry.origin, original=msgspec.Raw(body))
-        return msgspec.structs.replace(entry, origin=origin)
-
-    def _orders(self, shop: str, names: set[str]) -> dict[str, bytes]:
-        hashes = [self._key(shop, name) for name in names]
-        rows = self._connection.execute(
-            f"SELECT order_id, state FROM orders WHERE key IN ({marks(hashes)})",  # noqa: S608
-            hashes,
-        )
-        return dict(rows)
-
     def _update(self, row: tuple[str, str, bytes, int | None], number: int) -> None:
         self._connection.execute(
             "UPDATE callbacks SET verdict = ?, reason = ?, notes = ?, order_row = ? WHERE id = ?",
@@ -333,29 +264,43 @@ class _Acceptance:
             (intake.event_id, intake.event_type, dedupe, number),
         )
 
-    def _save_orders(self, decision: Decision, shop: str, now: Millis) -> dict[str, int]:
+    def _save_orders(self, decision: Decision, look: Look, now: Millis) -> dict[str, int]:
         """Write the states of orders; their rows by order id."""
+        shop = look.shop
         if decision.orders and shop not in self._batch.shops:
             self._batch.shops.add(shop)
             self._connection.execute("INSERT OR IGNORE INTO shops VALUES (?)", (shop,))
-        return {
-            order: self._connection.execute(
-                "INSERT INTO orders (key, shop, order_id, seq, updated_at, state)"
-                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE"
-                " SET seq = excluded.seq, updated_at = excluded.updated_at, state = excluded.state"
-                " RETURNING id",
-                (self._key(shop, order), shop, order, seq, now, state),
-            ).fetchone()[0]
-            for order, (seq, state) in decision.orders.items()
-        }
+        rows: dict[str, int] = {}
+        for order, (seq, state) in decision.orders.items():
+            row = look.rows.get(order)
+            if row is None:
+                row = self._connection.execute(
+                    "INSERT INTO orders (key, shop, order_id, seq, updated_at, state)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    (look.key(order), shop, order, seq, now, state),
+                ).lastrowid
+                assert row is not None
+            else:
+                self._connection.execute(
+                    "UPDATE orders SET seq = ?, updated_at = ?, state = ? WHERE id = ?",
+                    (seq, now, state, row),
+                )
+            rows[order] = row
+        return rows
 
     def _apply(
-        self, decision: Decision, orders: dict[str, int], shop: str, number: int, now: Millis
+        self,
+        decision: Decision,
+        orders: dict[str, int],
+        look: Look,
+        number: int,
+        now: Millis,
     ) -> None:
         """Write the rest of what was decided; callback 0 is the row `number`."""
-        for name, order in decision.links.items():
-            self._connection.execute(
-                "INSERT OR REPLACE INTO links VALUES (?, ?)", (self._key(shop, name), order)
+        if decision.links:
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO links VALUES (?, ?)",
+                [(look.key(name), order) for name, order in decision.links.items()],
             )
         for callback, event in decision.events:
             matched = publish(
@@ -368,22 +313,22 @@ class _Acceptance:
             )
             self._made.append((event, matched))
         for entry in decision.wait:
-            self._wait(entry, shop, number, now)
+            self._wait(entry, look, number, now)
         if decision.linked:
             self._linked(decision, orders)
 
-    def _wait(self, entry: Entry, shop: str, number: int, now: Millis) -> None:
+    def _wait(self, entry: Entry, look: Look, number: int, now: Millis) -> None:
         self._batch.unlinked = True
         patience = entry.fact.patience
         origin = msgspec.structs.replace(entry.origin, callback=number, original=None)
         stored = _pack.encode(Entry(fact=entry.fact, origin=origin))
         row = self._connection.execute(
             "INSERT INTO unlinked (callback, shop, since, deadline, entry) VALUES (?, ?, ?, ?, ?)",
-            (number, shop, now, now + patience if patience is not None else None, stored),
+            (number, look.shop, now, now + patience if patience is not None else None, stored),
         ).lastrowid
         self._connection.executemany(
             "INSERT OR IGNORE INTO unlinked_keys VALUES (?, ?)",
-            [(self._key(shop, name), row) for name in entry.fact.links],
+            [(look.key(name), row) for name in entry.fact.links],
         )
 
     def _linked(self, decision: Decision, orders: dict[str, int]) -> None:
@@ -406,19 +351,23 @@ class _Acceptance:
         if first is None:
             return 0
         number, stored, shop = first
+        look = Look(self._batch, shop)
         try:
-            return self._end_wait(Waiting(id=number, entry=self._entry(stored)), shop, decide, now)
+            waiting = Waiting(id=number, entry=look.entry(stored))
+            return self._end_wait(waiting, look, decide, now)
         except Exception as error:
             if of_the_file(error):
                 raise
             raise Stuck(number) from error
 
-    def _end_wait(self, first: Waiting, shop: str, decide: WaitOver, now: Millis) -> int:
-        known = self._gather(shop, [first.entry])
+    def _end_wait(self, first: Waiting, look: Look, decide: WaitOver, now: Millis) -> int:
+        look.begin([first.entry])
+        known = look.known()
         # A fact without links is found by nothing, not even by itself.
         waiting = known.waiting if first.entry.fact.links else [first]
         decision = decide(waiting, msgspec.structs.replace(known, waiting=()))
-        self._apply(decision, self._save_orders(decision, shop, now), shop, 0, now)
+        orders = self._save_orders(decision, look, now)
+        self._apply(decision, orders, look, 0, now)
         return len(decision.linked)
 
 

@@ -10,6 +10,8 @@ from gateway.stores.sqlite.lanes import COLUMNS, PARKED, PENDING, advance, lease
 from gateway.stores.sqlite.publish import Route, publish
 from gateway.stores.sqlite.writer import Batch, Writer
 
+MOST_BYTES = 1 << 20  # of bodies that are claimed together, but for the last one
+
 DELIVERED = CODES[DeliveryState.DELIVERED]
 DEAD = CODES[DeliveryState.DEAD]
 AFTER = {
@@ -46,6 +48,10 @@ class SqliteQueue:
             lambda batch: _settle(batch, settlements, self._route()), bounded=False, heavy=gone
         )
 
+    async def release(self, deliveries: Sequence[Delivery]) -> None:
+        """See `gateway.stores.base.Queue`."""
+        await self._writer.submit(lambda batch: _release(batch, deliveries), bounded=False)
+
     async def bury(self, subscription: int, reason: str, now: Millis) -> int:
         """See `gateway.stores.base.Queue`."""
         count: int = await self._writer.submit(
@@ -65,6 +71,20 @@ def _void_leases(batch: Batch) -> None:
     )
 
 
+def _release(batch: Batch, deliveries: Sequence[Delivery]) -> None:
+    batch.connection.executemany(
+        "UPDATE deliveries SET state = 0, claim = NULL WHERE id = ? AND claim = ? AND state = 1",
+        [(delivery.id, delivery.claim) for delivery in deliveries],
+    )
+    for delivery in deliveries:
+        batch.waits(delivery.subscription, delivery.due)
+    batch.connection.executemany(
+        "UPDATE deliveries SET state = 3, finished_at = due, reason = 'gone' WHERE id = ?"
+        " AND state = 0 AND subscription IN (SELECT id FROM subscriptions WHERE state = 'gone')",
+        [(delivery.id,) for delivery in deliveries],
+    )
+
+
 def _claim(batch: Batch, wanted: Mapping[int, Wanted], now: Millis, *, callers: bool) -> Claimed:
     found: list[Delivery] = []
     next_due: dict[int, Millis | None] = {}
@@ -78,21 +98,29 @@ def _claim(batch: Batch, wanted: Mapping[int, Wanted], now: Millis, *, callers: 
 def _claim_singly(
     batch: Batch, subscription: int, wanted: Wanted, now: Millis
 ) -> tuple[list[Delivery], Millis | None]:
-    rows = batch.connection.execute(
+    found = batch.connection.execute(
         f"SELECT {COLUMNS} FROM deliveries d JOIN events e ON e.id = d.event"  # noqa: S608
         " WHERE d.subscription = ? AND d.state = 0 AND likely(d.state < 2) AND d.due <= ?"
         " ORDER BY d.due, d.id LIMIT ?",
         (subscription, now, wanted.count),
-    ).fetchall()
+    )
+    claimed: list[Delivery] = []
+    size = 0
+    for row in found:
+        claimed.append(leased(row, subscription, batch.claim))
+        size += len(claimed[-1].body)
+        if size > MOST_BYTES:
+            break
+    found.close()
     batch.connection.executemany(
         "UPDATE deliveries SET state = 1, claim = ? WHERE id = ?",
-        [(batch.claim, row[0]) for row in rows],
+        [(batch.claim, delivery.id) for delivery in claimed],
     )
     (due,) = batch.connection.execute(
         "SELECT min(due) FROM deliveries WHERE subscription = ? AND state = 0 AND likely(state < 2)",
         (subscription,),
     ).fetchone()
-    return [leased(row, subscription, batch.claim) for row in rows], due
+    return claimed, due
 
 
 def _settle(batch: Batch, settlements: Sequence[Settlement], route: Route) -> None:

@@ -28,11 +28,11 @@ from gateway.stores.sqlite.opening import connect
 
 CAPACITY = 2_000  # jobs that may wait; above it ingest answers 503
 BATCH = 256  # jobs in one transaction
-CROWD = 8  # jobs in the last transaction from which on the next one waits for company
-LINGER = 0.004  # seconds that it waits: fuller transactions write each page less often
+SLICE = 0.002  # seconds of statements, during which the loop does nothing else
+LONGEST = 0.012  # seconds that a transaction stays open for what comes meanwhile
+GAP = 0.001  # seconds without a new job after which it is committed all the same
 FEW, MANY = 5.0, 800.0  # bounded jobs a second between which callers are to wait for nothing else
 WINDOW = 0.1  # seconds over which they are counted
-BUDGET = 0.010  # seconds of statements in one transaction, during which the loop does nothing else
 
 PATIENCE = 2_000  # ms that the thread waits for another program which writes in the file
 
@@ -138,13 +138,12 @@ class Writer:
         self._jobs: deque[Job] = deque()
         self._busy = False
         self._scheduled = False
-        self._last = 0  # how many jobs the last transaction had
         self._rate = 0.0  # bounded jobs a second: callbacks, and little else
         self._called, self._since = 0, 0.0  # how many since when, by the loop's clock
         self._failed: str | None = None
         self._closing = False
         self._commits: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._checkpoints = Checkpoints()
+        self._checkpoints = Checkpoints(path)
         self._claims = itertools.count(time.time_ns() >> 10)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -203,14 +202,11 @@ class Writer:
             self._called, self._since = 0, self._since + passed
 
     def _schedule(self) -> None:
-        """Start a batch soon: what else this turn of the loop brings goes with it."""
+        """Start a transaction soon: what else this turn of the loop brings goes with it."""
         if not self._busy and not self._scheduled:
             assert self._loop is not None
             self._scheduled = True
-            if CROWD <= self._last < BATCH and len(self._jobs) < BATCH:
-                self._loop.call_later(LINGER, self._start_batch)
-            else:
-                self._loop.call_soon(self._start_batch)
+            self._loop.call_soon(self._start_batch)
 
     def _start_batch(self) -> None:
         self._scheduled, self._busy = False, True
@@ -223,8 +219,26 @@ class Writer:
             jobs = deque(self._jobs.popleft() for _ in range(min(BATCH, len(self._jobs))))
             self._commits.put(lambda: self._finish(batch, *self._run_patiently(batch, jobs)))
         else:
-            taken, results = self._run(batch, self._jobs, time.perf_counter() + BUDGET)
-            self._commits.put(lambda: self._finish(batch, taken, results))
+            self._go_on(batch, [], [], time.perf_counter() + LONGEST)
+
+    def _go_on(self, batch: Batch, taken: list[Job], results: list[Any], end: float) -> None:
+        """Run a slice of the open transaction; then commit, or let the loop bring more.
+
+        Under load it stays open until nothing more comes, for the pages at the ends of the tables
+        are written once a transaction; and the loop reads and answers between two slices.
+        """
+        assert self._loop is not None
+        before, now = len(taken), time.perf_counter()
+        slice_end = now + SLICE
+        outcome = self._attempt(lambda: _statements(batch, self._jobs, taken, results, slice_end))
+        if not isinstance(outcome, BatchFailed) and len(taken) < BATCH and now < end:
+            if self._jobs and not self._jobs[0].heavy:
+                self._loop.call_soon(self._go_on, batch, taken, outcome, end)
+                return
+            if self._rate > MANY and len(taken) > before and not self._jobs:
+                self._loop.call_later(GAP, self._go_on, batch, taken, outcome, end)
+                return
+        self._commits.put(lambda: self._finish(batch, taken, outcome))
 
     def _begun(self) -> bool:
         """Begin on the loop; whatever is in the way is left to the thread, which can wait."""
@@ -235,13 +249,6 @@ class Writer:
             return False
         return True
 
-    def _run(
-        self, batch: Batch, jobs: deque[Job], end: float
-    ) -> "tuple[list[Job], list[Any] | BatchFailed]":
-        """Take jobs and run them until there are none, or until `end`; the taken and their results."""
-        taken: list[Job] = []
-        return taken, self._attempt(lambda: _statements(batch, jobs, taken, end))
-
     def _run_patiently(
         self, batch: Batch, jobs: deque[Job]
     ) -> "tuple[list[Job], list[Any] | BatchFailed]":
@@ -249,7 +256,8 @@ class Writer:
         begun = self._attempt(lambda: _begin_patiently(batch.connection))
         if isinstance(begun, BatchFailed):
             return list(jobs), begun
-        taken, results = self._run(batch, jobs, math.inf)
+        taken: list[Job] = []
+        results = self._attempt(lambda: _statements(batch, jobs, taken, [], math.inf))
         return [*taken, *jobs], results
 
     def _serve(self) -> None:
@@ -268,7 +276,7 @@ class Writer:
             reason = str(results)
             results = [Unavailable(reason) for _ in jobs]
             batch.reset()
-        elif self._checkpoints.due(idle=not self._jobs):
+        elif self._checkpoints.due(idle=not self._jobs and self._rate <= MANY):
             # Whoever waits for this commit need not wait for that too.
             self._tell(lambda: self._done(jobs, results, batch))
             self._attempt(lambda: self._checkpoints.run(batch.connection))
@@ -284,7 +292,7 @@ class Writer:
 
     def _commit(self, batch: Batch, results: list[Any]) -> list[Any]:
         batch.connection.execute("COMMIT")
-        self._checkpoints.committed()
+        self._checkpoints.committed(batch.connection)
         return results
 
     def _attempt(self, act: Callable[[], list[Any]]) -> "list[Any] | BatchFailed":
@@ -326,7 +334,6 @@ class Writer:
             self._free()
 
     def _answer(self, jobs: list[Job], results: list[Any], batch: Batch) -> None:
-        self._last = len(jobs)
         self._count_callers(sum(job.bounded for job in jobs))
         if self._handover is not None:
             self._handover.hand_over(batch.born, batch.room, batch.waiting)
@@ -371,15 +378,21 @@ def _no_room(_subscription: int) -> int:
     return 0
 
 
-def _statements(batch: Batch, jobs: deque[Job], taken: list[Job], end: float) -> list[Any]:
-    """The results of the jobs that were run in the transaction that has begun.
+def _statements(
+    batch: Batch, jobs: deque[Job], taken: list[Job], results: list[Any], end: float
+) -> list[Any]:
+    """Take jobs and run them until there are none or until `end`; the results of all `taken`.
 
     They run without savepoints, which cost a tenth of the whole; when one fails, all of them are
     undone and run again with one savepoint each, so that the others are as if it had never been.
+    On the thread, without an `end`, a heavy job is like any other.
     """
-    execute, results = batch.connection.execute, []
+    execute, patient = batch.connection.execute, math.isinf(end)
+    fresh = len(taken)
     try:
-        while jobs and len(taken) < BATCH and (not taken or time.perf_counter() < end):
+        while jobs and len(taken) < BATCH and (patient or not jobs[0].heavy):
+            if len(taken) > fresh and time.perf_counter() >= end:
+                break
             taken.append(jobs.popleft())
             results.append(taken[-1].work(batch))
     except Exception as error:
@@ -388,7 +401,7 @@ def _statements(batch: Batch, jobs: deque[Job], taken: list[Job], end: float) ->
         execute("ROLLBACK")  # the error is met again below, and then belongs to its job
         batch.reset()
         execute("BEGIN IMMEDIATE")
-        if math.isinf(end):  # on the thread: those behind the one that failed are nobody else's
+        if patient:  # those behind the one that failed are nobody else's
             taken.extend(jobs)
             jobs.clear()
         return [_isolated(batch, job) for job in taken]
