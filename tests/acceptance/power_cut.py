@@ -17,6 +17,7 @@ from random import Random
 
 import msgspec
 
+from gateway.stores.sqlite.keys import BY_EVENT_ID
 from tests.acceptance import trace
 from tests.acceptance.disk import Disk
 from tests.acceptance.harness import Gateway, Wanted, secret
@@ -162,7 +163,7 @@ def _lost(connection: sqlite3.Connection, acked: Acked) -> str | None:
     for event in receipt.events:
         found = connection.execute(
             "SELECT count(*) FROM events JOIN deliveries ON deliveries.event = events.id"
-            " WHERE events.event_id = ?",
+            f" WHERE {BY_EVENT_ID}",
             (event,),
         ).fetchone()
         if found != (1,):

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.stores.migrate import migrate
 from gateway.stores.sqlite import batches, lanes, queue
+from gateway.stores.sqlite.keys import EVENT_ROW
 
 MODULES = (batches, lanes, queue)
 STATEMENT = re.compile(r"(?:SELECT|UPDATE)[^\"]*\bstate = [01][^\"]*", re.DOTALL)
@@ -29,7 +30,9 @@ def plan(sql: str) -> str:
     try:
         migrate(connection, "test")
         sql = sql + ")" * (sql.count("(") - sql.count(")"))
-        rows = connection.execute(f"EXPLAIN QUERY PLAN {sql}", (1,) * sql.count("?")).fetchall()
+        rows = connection.execute(
+            f"EXPLAIN QUERY PLAN {sql}", (1,) * (1 if "?1" in sql else sql.count("?"))
+        ).fetchall()
         return "; ".join(row[3] for row in rows)
     finally:
         connection.close()
@@ -52,3 +55,8 @@ def test_pending_deliveries_are_searched_by_their_state(sql: str) -> None:
         assert "(subscription=? AND state=?" in used or "deliveries_lane" in used, used
     else:
         assert "deliveries_open" in used, used
+
+
+def test_an_event_is_found_by_its_id() -> None:
+    used = plan(EVENT_ROW)
+    assert "events_event_id (<expr>=?)" in used

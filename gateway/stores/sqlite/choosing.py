@@ -13,7 +13,7 @@ from gateway.errors import NotFound
 from gateway.matching import QUIET
 from gateway.retries import CODES, DeliveryState
 from gateway.stores.replaying import Chosen, Preview
-from gateway.stores.sqlite.keys import key, marks
+from gateway.stores.sqlite.keys import EVENT_ROW, key, marks
 from gateway.stores.sqlite.lanes import BEHIND, LEASED
 
 SCANNED = 20_000  # ids that are looked at in one statement
@@ -65,7 +65,7 @@ async def resolve(fetch: Fetch, chosen: Chosen) -> Scope:
         rows = await fetch("SELECT event FROM deliveries WHERE id = ?", (chosen.delivery,))
         events = tuple(row[0] for row in rows or _missing(f"delivery dl_{chosen.delivery}"))
     elif chosen.event is not None:
-        rows = await fetch("SELECT id FROM events WHERE event_id = ?", (chosen.event,))
+        rows = await fetch(EVENT_ROW, (chosen.event,))
         events = tuple(row[0] for row in rows or _missing(f"event {chosen.event}"))
     elif chosen.order is not None:
         orders = await _orders(fetch, chosen.order)

@@ -10,7 +10,7 @@ from gateway.errors import StartupError
 from gateway.stores.migrate import IDENTITY, check_identity
 
 SYNCHRONOUS = "FULL"  # NORMAL lost acknowledged rows in 129 of 150 simulated power cuts
-CACHE = 16 * 1024  # KiB of pages kept in memory
+CACHE = 40 * 1024  # KiB of pages kept in memory
 
 logger = logging.getLogger("gateway.store")
 

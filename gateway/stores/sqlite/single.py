@@ -10,6 +10,7 @@ from gateway.models import Delivery, Millis, Mode, Subscription
 from gateway.signing import parse_secret
 from gateway.stores.base import Consent, Handshake
 from gateway.stores.sqlite.batches import batch_id
+from gateway.stores.sqlite.keys import BY_EVENT_ID
 from gateway.stores.sqlite.lanes import COLUMNS, leased
 from gateway.stores.sqlite.reading import (
     DELIVERY,
@@ -35,7 +36,7 @@ _made = msgspec.msgpack.Decoder(Subscription)
 async def story_of(reading: Reading, name: str) -> DeliveryStory:
     """Everything about a delivery, `dl_7`; `NotFound`."""
     number, row = await _found(reading, name)
-    events = await reading.fetch(EVENT + " WHERE event_id = ?", (row[1],))
+    events = await reading.fetch(f"{EVENT} WHERE {BY_EVENT_ID}", (row[1],))
     standing = await reading.fetch(STANDING, (number,))
     batch = await reading.fetch(
         "SELECT id FROM deliveries WHERE leader = (SELECT leader FROM deliveries WHERE id = ?)"

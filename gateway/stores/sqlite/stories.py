@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gateway.errors import NotFound
-from gateway.stores.sqlite.keys import key, plain_key
+from gateway.stores.sqlite.keys import EVENT_ROW, key, plain_key
 from gateway.stores.sqlite.reading import (
     CALLBACK,
     DELIVERY,
@@ -50,7 +50,7 @@ class Stories:
         return [await self._event_story(f"delivery {name}", row[0], number) for row in rows]
 
     async def _by_event(self, name: str) -> list[Story]:
-        rows = await self._reading.fetch("SELECT id FROM events WHERE event_id = ?", (name,))
+        rows = await self._reading.fetch(EVENT_ROW, (name,))
         return [await self._event_story(f"event {name}", row[0], None) for row in rows]
 
     async def _event_story(self, found_as: str, event: int, delivery: int | None) -> Story:
