@@ -349,7 +349,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
     Of a batch it is the first member's: `event_id` is then the batch's own id, `body` the array of
     all members, `size` their number. `manual` is when it was due before a person asked for this
-    attempt, which uses up no place in the schedule.
+    attempt, which uses up no place in the schedule. `bugs` are its attempts since `first_at` that
+    met a bug of the gateway.
     """
 
     id: int
@@ -365,6 +366,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     lane: int | None = None  # what it shares with the other deliveries of its order, when ordered
     size: int = 1
     manual: Millis | None = None
+    bugs: int = 0
 
 
 class Failure(StrEnum):

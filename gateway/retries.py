@@ -10,7 +10,8 @@ import msgspec
 from gateway.models import Delivery, Failure, Millis, OnExhausted, Outcome, Subscription
 
 LONGEST_WAIT = Millis(365 * 86_400_000)  # a `Retry-After` beyond it is as good as never
-MOST_BUGS = 3  # attempts of a delivery after which a bug of ours is no accident any more
+MOST_BUGS = 3  # of one delivery, after which a bug of ours is no accident any more
+DAY = Millis(86_400_000)  # the longest wait that is granted where the schedule has no length
 JITTER = 0.1  # of each delay, both ways, so that a fleet of retries does not march in step
 
 
@@ -120,8 +121,9 @@ def _special(
         return _ended(
             subscription, delivery, f"the endpoint answered {status}, which is final here"
         )
-    if outcome.failure is Failure.INTERNAL and delivery.number + 1 >= MOST_BUGS:
-        return _ended(subscription, delivery, f"a bug of the gateway, at attempt {MOST_BUGS} still")
+    if outcome.failure is Failure.INTERNAL and delivery.bugs + 1 >= MOST_BUGS:
+        # Sooner than the schedule says: what breaks us must not come back for days.
+        return _ended(subscription, delivery, f"it met a bug of the gateway {MOST_BUGS} times")
     return None
 
 
@@ -135,23 +137,40 @@ def _scheduled(
     random: Callable[[], float],
 ) -> Decision:
     """Tried again, unless the schedule is used up."""
-    hold = _hold(outcome, now)
-    if hold is not None and hold - now > sum(subscription.schedule):
-        reason = "the endpoint asked to wait for longer than the whole schedule lasts"
-        return Decision(step=Step.PAUSE, due=now, hold=hold, reason=reason)
-    if delivery.manual is not None:
-        due = max(delivery.manual, _asked_for(subscription, outcome, now))
-        return Decision(step=Step.RETRY, due=due, hold=hold, counted=False)
+    hold, manual = _hold(outcome, now), delivery.manual
+    if hold is not None and hold - now > _patience(subscription):
+        lasts = "the whole schedule lasts" if sum(subscription.schedule) else "a day"
+        reason = f"the endpoint asked to wait for longer than {lasts}"
+        return Decision(step=Step.PAUSE, due=now, hold=hold, reason=reason, counted=manual is None)
+    if manual is not None:
+        due = max(manual, _asked_for(subscription, outcome, now))
+        reason = f"manual attempt {delivery.number + 1} failed: {outcome.detail}"
+        return Decision(step=Step.RETRY, due=due, hold=hold, reason=reason, counted=False)
     if delivery.attempts >= len(subscription.schedule):
-        first = delivery.first_at or outcome.started_at
-        if last_success is None or last_success < first:
-            # Then it is the endpoint that is down, not this delivery that is at fault.
-            reason = "the schedule is used up and nothing was delivered since the first attempt"
-            return Decision(step=Step.PAUSE, due=now, reason=reason, counted=False)
-        return _ended(subscription, delivery, "the schedule is used up")
+        ended = _exhausted(subscription, delivery, outcome, now, last_success)
+        return msgspec.structs.replace(ended, hold=hold)
     delay = subscription.schedule[delivery.attempts] * (1 + JITTER * (2 * random() - 1))
     due = max(Millis(now + int(delay)), _asked_for(subscription, outcome, now))
     return Decision(step=Step.RETRY, due=due, hold=hold)
+
+
+def _exhausted(
+    subscription: Subscription,
+    delivery: Delivery,
+    outcome: Outcome,
+    now: Millis,
+    last_success: Millis | None,
+) -> Decision:
+    """The last attempt of the schedule failed."""
+    if not subscription.schedule:
+        # One attempt cannot tell an endpoint that is down from a delivery that is at fault.
+        return _ended(subscription, delivery, "the schedule has no second attempt")
+    first = delivery.first_at or outcome.started_at
+    if last_success is None or last_success < first:
+        # Then it is the endpoint that is down, not this delivery that is at fault.
+        reason = "the schedule is used up and nothing was delivered since the first attempt"
+        return Decision(step=Step.PAUSE, due=now, reason=reason, counted=False)
+    return _ended(subscription, delivery, "the schedule is used up")
 
 
 def _ended(subscription: Subscription, delivery: Delivery, reason: str) -> Decision:
@@ -164,9 +183,14 @@ def _ended(subscription: Subscription, delivery: Delivery, reason: str) -> Decis
 def _asked_for(subscription: Subscription, outcome: Outcome, now: Millis) -> Millis:
     """When the endpoint wants this delivery again, whatever its status (Standard Webhooks).
 
-    No later than the schedule lasts: where a longer wait is binding, the subscription was paused.
+    No later than `_patience`: where a longer wait is binding, the subscription was paused.
     """
-    return Millis(now + min(outcome.retry_after or 0, sum(subscription.schedule)))
+    return Millis(now + min(outcome.retry_after or 0, _patience(subscription)))
+
+
+def _patience(subscription: Subscription) -> Millis:
+    """How long an endpoint may ask to wait before a person has to look."""
+    return Millis(sum(subscription.schedule)) or DAY
 
 
 def _hold(outcome: Outcome, now: Millis) -> Millis | None:

@@ -156,7 +156,8 @@ def test_the_schedule_is_the_default() -> None:
     fields = {field.name: field.default for field in msgspec.structs.fields(SubscriptionSettings)}
     assert tuple(parse_duration(one) for one in told.split(", ")) == fields["schedule"]
     assert f"each with {100 * retries.JITTER:.0f} % of jitter" in TEXT
-    assert (retries.MOST_BUGS, "after the third attempt" in TEXT) == (3, True)
+    assert (retries.MOST_BUGS, "at the third bug" in TEXT) == (3, True)
+    assert (retries.DAY, "for up to a day" in TEXT) == (DAY, True)
 
 
 def test_the_operational_events_are_these() -> None:

@@ -161,7 +161,8 @@ def _deliveries_view(deliveries: Sequence[DeliveryRow], names: Mapping[str, str]
 
 def _says_more(row: DeliveryRow) -> bool:
     """Whether its reason is not that of its last attempt: why it ended, or why it was made."""
-    return row.finished_at is not None or row.attempts == 0 or row.state == "parked"
+    replay = (row.reason or "").startswith("replay of ")
+    return replay or row.finished_at is not None or row.attempts == 0 or row.state == "parked"
 
 
 def _attempts_view(story: Story) -> View:

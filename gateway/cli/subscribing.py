@@ -1,5 +1,6 @@
 """Subscriptions that no configuration declares: added, shown, rotated and removed by command."""
 
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,10 +10,14 @@ from gateway.cli.control import LATER, Done, act_on, on_subscription
 from gateway.cli.look import draw, read, say
 from gateway.cli.secret_files import free_name, new_secret_file
 from gateway.cli.tables import Column, View, local, to_json
+from gateway.config.advice import about_subscription, shops_of
+from gateway.config.document import read_document
+from gateway.config.network import rules_of
 from gateway.config.settings import Settings
+from gateway.config.subscription import read_subscription
 from gateway.config.values import A_DURATION, parse_duration, show_duration, show_rate
 from gateway.egress.rules import parse_target
-from gateway.errors import StartupError
+from gateway.errors import ConfigError, StartupError
 from gateway.models import Millis
 from gateway.stores.views import HandshakeRow, History, SecretRow, SubscriptionDetail
 
@@ -30,7 +35,8 @@ def add(
 ) -> str:
     """Add a subscription; what was done, and where its secret is, as lines.
 
-    `pairs` are `KEY=VALUE`, `to` is the file for the secret. Raises what the gateway raises.
+    `pairs` are `KEY=VALUE`, `to` is the file for the secret. What looks like a mistake in them is
+    said on standard error. Raises what the gateway raises.
     """
     keys = _keys(pairs)
     done, kept = _keeping(
@@ -44,6 +50,8 @@ def add(
             body={"name": name, "settings": keys},
         ),
     )
+    for sentence in _advice(settings, name, keys, config):
+        sys.stderr.write(f"gateway: warning: {sentence}\n")
     where = parse_target(keys["url"]).origin
     after = "" if done.live else LATER
     return f"Subscription {name} gets its events at {where} from now on{after}.\n{kept}"
@@ -111,6 +119,18 @@ def _keys(pairs: Sequence[str]) -> dict[str, str]:
             raise StartupError(f"{key}: is given twice")
         keys[key] = value
     return keys
+
+
+def _advice(
+    settings: Settings, name: str, keys: Mapping[str, str], config: Path | None
+) -> Sequence[str]:
+    """The warnings that these keys would have in the file; none where the file cannot be read."""
+    try:
+        shops = None if config is None else shops_of(read_document(config), os.environ)
+        wanted = read_subscription(name, keys, settings)
+        return list(about_subscription(name, wanted, shops, rules_of(settings.egress)))
+    except ConfigError:
+        return []  # it was added: what the running gateway takes is judged by its own configuration
 
 
 def _keeping(

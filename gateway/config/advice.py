@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from gateway.catalogue import MEANINGS
-from gateway.config.reader import Place, suggestion
+from gateway.config.environ import variable
+from gateway.config.reader import Place, read_table, suggestion
 from gateway.config.settings import SourceSettings, SubscriptionSettings
 from gateway.egress.rules import Rules, parse_target
 from gateway.errors import ForbiddenAddress
@@ -32,22 +33,43 @@ def warnings_of(
         if source.enabled:
             said = _said(providers(source.provider), source.options)
             yield from (f"{place.path}: {sentence}" for sentence in said)
+    shops = {name: source.shop for name, source in sources.items()}
     for name, subscription in subscriptions.items():
-        yield from about_subscription(name, subscription, sources, rules)
+        yield from about_subscription(name, subscription, shops, rules)
+    yield from _shared(subscriptions)
 
 
 def about_subscription(
     name: str,
     subscription: SubscriptionSettings,
-    sources: Mapping[str, SourceSettings],
+    shops: Mapping[str, str] | None,
     rules: Rules,
 ) -> Iterable[str]:
-    """What looks like a mistake in one subscription."""
+    """What looks like a mistake in one subscription.
+
+    `shops` are those of the declared sources, by the source's name; None when nobody knows them.
+    """
     place = Place("subscriptions").key(name)
     yield from _local(subscription.url, place.key("url"), rules)
     yield from _unknown_types(subscription.types, place.key("types"))
-    yield from _unmet(subscription, place, sources)
+    if shops is not None:
+        yield from _unmet(subscription, place, shops)
     yield from _idle(subscription, place)
+
+
+def shops_of(document: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, str]:
+    """The shop of each source of a file, by the source's name, as far as it can be read.
+
+    It needs none of the secrets that the whole settings need.
+    """
+    found = {}
+    default = SourceSettings(provider="").shop
+    for name, table in read_table(document.get("sources", {}), Place("sources")).items():
+        shop = environ.get(variable("sources", name, "shop"))
+        if shop is None and isinstance(table, Mapping):
+            shop = table.get("shop")
+        found[name] = shop if isinstance(shop, str) else default
+    return found
 
 
 def _said(provider: type[Provider], options: Options) -> Sequence[str]:
@@ -98,11 +120,29 @@ def _set(
             yield f"{place.key(field.name).path}: does nothing without {needed}"
 
 
+def _shared(subscriptions: Mapping[str, SubscriptionSettings]) -> Iterable[str]:
+    """Secrets of several hosts (Standard Webhooks: a key is unique for each endpoint)."""
+    first: dict[bytes, tuple[str, str]] = {}  # the subscription that has it, and its host
+    told: set[tuple[str, str]] = set()
+    for name, subscription in subscriptions.items():
+        host = parse_target(subscription.url).host
+        for index, secret in enumerate(subscription.secrets):
+            other, its_host = first.setdefault(secret, (name, host))
+            if its_host != host and (name, other) not in told:
+                told.add((name, other))
+                path = Place("subscriptions").key(name).key("secrets").item(index).path
+                yield (
+                    f"{path}: subscription {other} has the same secret at another host, so either"
+                    " consumer can sign what the other one believes: give each a secret of its own"
+                    " (`gateway secret` makes one)"
+                )
+
+
 def _unmet(
-    subscription: SubscriptionSettings, place: Place, sources: Mapping[str, SourceSettings]
+    subscription: SubscriptionSettings, place: Place, sources: Mapping[str, str]
 ) -> Iterable[str]:
-    """Filters that no declared source meets."""
-    shops = {source.shop for source in sources.values()}
+    """Filters that no declared source meets; `sources` are names with their shops."""
+    shops = set(sources.values())
     filters = (("sources", subscription.sources, sources), ("shops", subscription.shops, shops))
     for key, wanted, known in filters:
         for index, one in enumerate(wanted):

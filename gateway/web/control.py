@@ -2,47 +2,30 @@
 
 from collections.abc import Awaitable, Callable
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.errors import GatewayError
+from gateway.errors import BadRequest
 from gateway.runtime import Gateway
-from gateway.web.problems import error_problem, problem
+from gateway.web.problems import answered
 
-Act = Callable[[str], Awaitable[dict[str, object]]]
+Act = Callable[[str], Awaitable[object]]
 
 
 def _endpoint(act: Act) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        try:
-            body = await act(request.path_params["id"])
-        except GatewayError as error:
-            return error_problem(error)
-        return _json(body)
-
-    return answer
-
-
-def _json(body: object) -> Response:
-    return Response(msgspec.json.encode(body), media_type="application/json")
+    return answered(lambda request: act(request.path_params["id"]))
 
 
 def _retry(gateway: Gateway) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
+    async def retry(request: Request) -> object:
         dry_run = request.query_params.get("dry_run", "false")
         if dry_run not in {"true", "false"}:
-            return problem(400, "dry_run is true or false")
-        try:
-            body = await gateway.retry_callback(
-                request.path_params["id"], dry_run=dry_run == "true"
-            )
-        except GatewayError as error:
-            return error_problem(error)
-        return _json(body)
+            raise BadRequest("dry_run is true or false")
+        callback = request.path_params["id"]
+        return await gateway.retry_callback(callback, dry_run=dry_run == "true")
 
-    return answer
+    return answered(retry)
 
 
 def control_routes(gateway: Gateway) -> list[Route]:

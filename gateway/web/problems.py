@@ -64,16 +64,22 @@ def error_problem(error: GatewayError) -> Response:
 
 
 def answered(
-    act: Callable[[Request], Awaitable[Response]],
+    act: Callable[[Request], Awaitable[object]],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint whose errors of ours become problems; what a configuration would refuse is a 400."""
+    """An endpoint whose errors of ours become problems; what a configuration would refuse is a 400.
+
+    What is no `Response` is sent as JSON.
+    """
 
     async def answer(request: Request) -> Response:
         try:
-            return await act(request)
+            said = await act(request)
         except ConfigError as error:
             return error_problem(BadRequest(str(error)))
         except GatewayError as error:
             return error_problem(error)
+        if isinstance(said, Response):
+            return said
+        return Response(msgspec.json.encode(said), media_type="application/json")
 
     return answer

@@ -1,23 +1,18 @@
 """The control socket's routes of what sends past events again, and of parked lanes."""
 
-from collections.abc import Awaitable, Callable
-
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.config.values import TYPE
-from gateway.errors import BadRequest, GatewayError, NotFound, TooLarge
+from gateway.errors import BadRequest, NotFound, TooLarge
 from gateway.retries import DeliveryState
 from gateway.runtime import Gateway
 from gateway.stores.replaying import Chosen
-from gateway.web.problems import error_problem
+from gateway.web.problems import answered
 
 BODY_LIMIT = 16 << 10  # bytes of a request's body
 LARGEST = (1 << 63) - 1  # what the store can count
-
-_encoder = msgspec.json.Encoder()
 
 
 class ReplayRequest(Chosen, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,10 +37,10 @@ def replay_routes(gateway: Gateway) -> list[Route]:
     """What the control socket can send again, and do with lanes."""
     doors = Replaying(gateway)
     return [
-        Route("/v1/replays", _answered(doors.start), methods=["POST"]),
-        Route("/v1/replays/{id}", _answered(doors.show), methods=["GET"]),
-        Route("/v1/lanes/release", _answered(doors.release), methods=["POST"]),
-        Route("/v1/lanes/skip", _answered(doors.skip), methods=["POST"]),
+        Route("/v1/replays", answered(doors.start), methods=["POST"]),
+        Route("/v1/replays/{id}", answered(doors.show), methods=["GET"]),
+        Route("/v1/lanes/release", answered(doors.release), methods=["POST"]),
+        Route("/v1/lanes/skip", answered(doors.skip), methods=["POST"]),
     ]
 
 
@@ -71,19 +66,6 @@ def _encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _answered(
-    act: Callable[[Request], Awaitable[object]],
-) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        try:
-            body = await act(request)
-        except GatewayError as error:
-            return error_problem(error)
-        return Response(_encoder.encode(body), media_type="application/json")
-
-    return answer
 
 
 class Replaying:

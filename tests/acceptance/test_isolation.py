@@ -87,7 +87,7 @@ def test_a_poisonous_delivery_is_a_dead_letter_at_the_third_attempt(
 
     asyncio.run(story())
     (dead,) = listed(tmp_path, "deliveries", "--state", "dead")
-    assert dead["reason"] == "a bug of the gateway, at attempt 3 still"
+    assert dead["reason"] == "it met a bug of the gateway 3 times"
     (told,) = listed(tmp_path, "explain", dead["id"])
     attempts = told["attempts"][dead["id"]]
     assert [one["number"] for one in attempts] == [1, 2, 3]
@@ -95,6 +95,38 @@ def test_a_poisonous_delivery_is_a_dead_letter_at_the_third_attempt(
     assert type(error).__name__ in attempts[-1]["detail"]
     (exhausted,) = listed(tmp_path, "events", "--type", "gateway.delivery.exhausted")
     assert exhausted["type"] == "gateway.delivery.exhausted"
+
+
+def test_failures_that_are_no_bugs_do_not_end_a_delivery_sooner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four attempts of which two meet a bug: a network that fails does not make them three."""
+    send = Sender.send
+
+    async def sending(self: Sender, subscription: Subscription, delivery: Delivery) -> Outcome:
+        if delivery.number in {1, 3}:
+            raise ZeroDivisionError("one of ours")
+        return await send(self, subscription, delivery)
+
+    monkeypatch.setattr(Sender, "send", sending)
+
+    async def story() -> None:
+        async with consuming() as consumer:
+            answers = iter([None, None])
+            consumer.answer = lambda _: next(answers, (200, {}, b""))
+            text = configuration(consumer.port).replace(
+                '"100ms", "100ms", "100ms"', ", ".join(['"50ms"'] * 9)
+            )
+            async with running(tmp_path, consumer, text) as world:
+                await world.shop(shop_event(1))
+                await world.settled()
+
+    asyncio.run(story())
+    (one,) = listed(tmp_path, "deliveries")
+    assert one["state"] == "delivered"
+    (told,) = listed(tmp_path, "explain", one["id"])
+    failures = [attempt["failure"] for attempt in told["attempts"][one["id"]]]
+    assert failures == ["reset", "internal", "reset", "internal", None]
 
 
 def check(consumer: Consumer) -> None:

@@ -1,6 +1,8 @@
 """What a person may ask of a delivery, by command beside a gateway that runs, and how often."""
 
 import asyncio
+import contextlib
+import io
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -8,8 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.cli import control, jobs
+from gateway.cli import control, jobs, look, single
 from gateway.errors import Conflict
+from gateway.models import Millis
 from tests.acceptance.consumers import Answer, Consumer, callback, post_all
 from tests.acceptance.isolation import UNFINISHED, Stage, stage, until
 
@@ -155,3 +158,42 @@ def test_a_paused_subscription_holds_and_drops_nothing(tmp_path: Path) -> None:
         assert len(consumer.ids) == 3
 
     play(tmp_path, 'schedule = ["1s"]', story)
+
+
+def shown(world: Stage, delivery: int) -> list[str]:
+    """`gateway deliveries show`, then `gateway explain`."""
+    one, explained = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(one):
+        single.show(world.settings, f"dl_{delivery}", now=Millis(0), as_json=False)
+    with contextlib.redirect_stdout(explained):
+        look.explain(world.settings, f"dl_{delivery}", as_json=False)
+    return [one.getvalue(), explained.getvalue()]
+
+
+def test_a_failure_says_that_it_was_of_a_manual_attempt(tmp_path: Path) -> None:
+    """As what waits, and as a new delivery of what had ended, over further failures too."""
+
+    async def story(world: Stage, consumer: Consumer) -> None:
+        consumer.answer = lambda number: Answer(status=422 if number == 3 else 500)
+        await tell(world, "o-1", 1)
+        assert await until(lambda: standing(world, 1)[:3] == (0, 1, 1))
+        await retry(world, 1)
+        assert await until(lambda: standing(world, 1)[:3] == (0, 1, 2))
+        one, explained = await asyncio.to_thread(shown, world, 1)
+        assert "manual attempt 2 failed: answered 500; due " in one
+        assert [text.count("answered 500 (manual attempt)") for text in (one, explained)] == [1, 1]
+
+        await tell(world, "o-2", 1)
+        assert await until(lambda: standing(world, 2)[0] == 3)
+        await retry(world, 2)
+        assert await until(lambda: standing(world, 3)[:3] == (0, 1, 1))
+        one, explained = await asyncio.to_thread(shown, world, 3)
+        assert "replay of dl_2; answered 500; due " in one
+        assert "replay of dl_2; answered 500" in explained
+        await retry(world, 3)
+        assert await until(lambda: standing(world, 3)[:3] == (0, 1, 2))
+        one, explained = await asyncio.to_thread(shown, world, 3)
+        assert "replay of dl_2; manual attempt 2 failed: answered 500; due " in one
+        assert one.count("replay of") == explained.count("replay of") == 1
+
+    play(tmp_path, FINAL, story)

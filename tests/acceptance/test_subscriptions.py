@@ -260,6 +260,32 @@ def test_a_terminal_is_shown_the_secret_once(shop: Shop) -> None:
     )
 
 
+def test_add_gives_the_advice_that_the_file_would_get(
+    shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.start()
+    config = str(shop.folder / "gateway.toml")
+    url = f"url={shop.url}/crm"
+
+    def warned(name: str, *pairs: str) -> list[str]:
+        app(["subscriptions", "add", name, url, *pairs, "--config", config], standalone_mode=False)
+        said = capsys.readouterr()
+        assert f"Subscription {name} gets its events" in said.out
+        return said.err.splitlines()
+
+    assert warned("crm", "types=order.paid", "sources=shop", "shops=default") == []
+    path = "gateway: warning: subscriptions.odd"
+    assert warned("odd", "types=order.payd", "sources=shpo", "shops=other", "batch_size=7") == [
+        f'{path}.types[0]: no event has the type "order.payd" (did you mean "order.paid"?)',
+        f'{path}.sources[0]: no source of this file has "shpo" (did you mean "shop"?)',
+        f'{path}.shops[0]: no source of this file has "other"',
+        f'{path}.batch_size: does nothing without mode = "batch"',
+    ]
+    monkeypatch.setenv("GATEWAY_SOURCES__SHOP__SHOP", "other")
+    (said,) = warned("third", "shops=other,default")
+    assert said.endswith('third.shops[1]: no source of this file has "default"')
+
+
 def test_refusals_change_nothing_and_leave_no_file(shop: Shop) -> None:
     shop.start()
     url = f"url={shop.url}/crm"

@@ -223,6 +223,82 @@ def test_retry_after_holds_the_whole_subscription(tmp_path: Path, status: int, f
     asyncio.run(story())
 
 
+async def asked_to_wait(world: World, status: int, hint: str) -> None:
+    """The first of two deliveries is answered so, the second one goes on."""
+    world.consumer.answer = first_then_ok((status, {"Retry-After": hint}, b""))
+    await world.shop(shop_event(1))
+    await world.until(lambda: world.rows("SELECT 1 FROM attempts"))
+    await world.shop(shop_event(2, "order.paid"))
+    await world.until(lambda: world.rows("SELECT 1 FROM deliveries WHERE state = 2"))
+
+
+@pytest.mark.parametrize("status", [404, 500, 502, 504])
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_retry_after_of_other_answers_holds_this_delivery_alone(
+    tmp_path: Path, status: int, form: str
+) -> None:
+    """Neither sooner nor later, and nothing else of its subscription."""
+
+    async def story() -> None:
+        async with consuming() as consumer:
+            text = configuration(consumer.port).replace(
+                '["100ms", "100ms", "100ms"]', '["100ms", "2h"]'
+            )
+            async with running(tmp_path, consumer, text) as world:
+                until = time.time() + 3600
+                hint = "3600" if form == "seconds" else formatdate(until, usegmt=True)
+                await asked_to_wait(world, status, hint)
+                rows = world.rows("SELECT state, due, attempts FROM deliveries ORDER BY id")
+                assert [row[0] for row in rows] == [0, 2]
+                assert until - 1 <= rows[0][1] / 1000 <= time.time() + 3600
+                assert rows[0][2] == 1
+                assert world.rows("SELECT hold_until FROM subscriptions") == [(None,)]
+                assert [seen.event["type"] for seen in consumer.seen] == [
+                    "order.created",
+                    "order.paid",
+                ]
+
+    asyncio.run(story())
+
+
+def test_after_its_wait_such_a_delivery_is_sent_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with consuming() as consumer:
+            text = configuration(consumer.port).replace(
+                '["100ms", "100ms", "100ms"]', '["100ms", "10s"]'
+            )
+            async with running(tmp_path, consumer, text) as world:
+                await asked_to_wait(world, 500, "1")
+                await world.settled()
+                one, _, again = world.rows("SELECT started_at FROM attempts ORDER BY started_at")
+                assert again[0] - one[0] >= 1000
+                assert world.rows("SELECT state, number FROM deliveries") == [(2, 2), (2, 1)]
+
+    asyncio.run(story())
+
+
+def test_one_attempt_that_is_asked_to_wait_holds_the_others(tmp_path: Path) -> None:
+    """`schedule = []`: this delivery has ended, the next one is kept until the wait is over."""
+
+    async def story() -> None:
+        async with consuming() as consumer:
+            text = configuration(consumer.port).replace('["100ms", "100ms", "100ms"]', "[]")
+            async with running(tmp_path, consumer, text) as world:
+                consumer.answer = first_then_ok((429, {"Retry-After": "1"}, b""))
+                await world.shop(shop_event(1))
+                await world.until(lambda: world.rows("SELECT 1 FROM attempts"))
+                await world.shop(shop_event(2, "order.paid"))
+                await world.settled()
+                assert _state(world) == "active"
+                found = world.rows("SELECT state, attempts FROM deliveries ORDER BY id")
+                assert found == [(3, 1), (2, 1)]
+                until = world.rows("SELECT hold_until FROM subscriptions")[0][0]
+                one, two = world.rows("SELECT started_at FROM attempts ORDER BY started_at")
+                assert one[0] < until <= two[0] + 1
+
+    asyncio.run(story())
+
+
 def test_a_wait_beyond_the_schedule_pauses(tmp_path: Path) -> None:
     async def story() -> None:
         async with consuming() as consumer, running(tmp_path, consumer) as world:

@@ -17,6 +17,7 @@ from gateway.models import (
     Delivery,
     Entry,
     Fact,
+    Failure,
     Known,
     Millis,
     Note,
@@ -247,6 +248,25 @@ def test_a_late_success_under_an_old_claim_counts(run: Run) -> None:
         async with store.records() as records:
             (row,) = await records.deliveries(subscription="a", state=None, limit=9)
             assert row.state == "delivered"
+
+    run(story)
+
+
+def test_a_manual_attempt_that_a_stop_cuts_off_stays_one(run: Run) -> None:
+    async def story(store: Store) -> None:
+        await store.outbox.accept(intake(1), one_event)
+        (first,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
+        await store.queue.settle([settlement(first, Step.RETRY, due=Millis(NOW + 5_000))])
+        await store.replays.again(first.id, NOW)
+        (manual,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
+        assert manual.manual == NOW + 5_000
+        cut = settlement(manual, Step.RETRY, due=NOW)
+        cut = msgspec.structs.replace(
+            cut, outcome=msgspec.structs.replace(cut.outcome, failure=Failure.INTERRUPTED)
+        )
+        await store.queue.settle([cut])
+        (after,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
+        assert after.manual == NOW + 5_000
 
     run(story)
 

@@ -7,10 +7,21 @@ import msgspec
 import pytest
 
 from gateway.errors import Conflict, NotFound
-from gateway.models import Decision, Entry, Known, Millis, Mode, Ordering, Subscription
+from gateway.models import (
+    Decision,
+    Entry,
+    Failure,
+    Known,
+    Millis,
+    Mode,
+    Ordering,
+    Outcome,
+    Subscription,
+)
 from gateway.retries import Step
 from gateway.stores.base import Consent, Handshake, Wanted
 from gateway.stores.registry import Store
+from gateway.stores.sqlite.lanes import PARKED
 from tests.stores.test_behaviour import NOW, intake, one_event, settlement
 
 Run = Callable[..., None]
@@ -71,6 +82,30 @@ def test_what_waits_is_due_at_once_and_keeps_the_time_that_was_set(run: Run) -> 
             assert (again.made, again.behind, again.held) == (1, None, None)
         (one,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
         assert (one.id, one.manual, one.due) == (1, LATER, NOW)
+
+    run(story)
+
+
+def test_bugs_are_counted_from_the_beginning_of_the_schedule(run: Run) -> None:
+    """No other failures, and none from before a parked lane was released."""
+
+    async def story(store: Store) -> None:
+        await only(store, ordering=Ordering.ORDER)
+        await told(store, "1")
+        met = [Failure.INTERNAL, Failure.RESET, Failure.INTERNAL, None, Failure.INTERNAL]
+        known = []
+        for number, failure in enumerate(met):
+            if failure is None:
+                await rows(store, "UPDATE deliveries SET state = ? WHERE id = 1", PARKED)
+                assert (await store.replays.again(1, NOW)).made == 1
+                continue
+            (one,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
+            known.append(one.bugs)
+            outcome = Outcome(started_at=Millis(NOW + number), duration=1.0, failure=failure)
+            settled = settlement(one, Step.RETRY, due=NOW)
+            await store.queue.settle([msgspec.structs.replace(settled, outcome=outcome)])
+        (one,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
+        assert [*known, one.bugs] == [0, 1, 1, 0, 1]
 
     run(story)
 

@@ -20,6 +20,7 @@ from gateway.config.values import (
 )
 from gateway.errors import ConfigError
 from gateway.models import Duration, Size
+from gateway.signing import generate_secret
 from tests.unit.config_stub import (
     CANARY,
     ENV,
@@ -254,6 +255,39 @@ def test_filters_that_nothing_meets_are_warned_about(tmp_path: Path) -> None:
         'subscriptions.sub.sources[1]: no source of this file has "shpo" (did you mean "shop"?)',
         'subscriptions.sub.shops[1]: no source of this file has "other"',
     )
+
+
+HOSTS = {"a": "https://a.example/in", "b": "https://b.example/in", "c": "https://a.example/other"}
+
+
+@pytest.mark.parametrize(
+    ("secrets", "warned"),
+    [
+        ({"a": '"${W}"', "b": '"${W}"'}, [("b", 0, "a")]),
+        ({"a": '"${W}"', "b": '"${V}", "${W}"'}, [("b", 1, "a")]),
+        ({"a": '"${V}", "${W}"', "b": '"${V}", "${W}"'}, [("b", 0, "a")]),
+        ({"a": '"${W}"', "b": '"${V}"'}, []),
+        ({"a": '"${W}"', "c": '"${W}"'}, []),
+        ({"a": '"${W}"', "c": '"${W}"', "b": '"${W}"'}, [("b", 0, "a")]),
+    ],
+)
+def test_sw_8_a_secret_that_two_hosts_share_is_warned_about(
+    tmp_path: Path, secrets: dict[str, str], warned: list[tuple[str, int, str]]
+) -> None:
+    """Standard Webhooks: a key is unique for each endpoint."""
+    text = "".join(
+        f'[subscriptions.{name}]\nurl = "{HOSTS[name]}"\nsecrets = [{written}]\n'
+        for name, written in secrets.items()
+    )
+    found = read(text, tmp_path, {"V": generate_secret()}).warnings
+    assert list(found) == [
+        f"subscriptions.{name}.secrets[{index}]: subscription {other} has the same secret at"
+        " another host, so either consumer can sign what the other one believes: give each a"
+        " secret of its own (`gateway secret` makes one)"
+        for name, index, other in warned
+    ]
+    assert CANARY not in str(found)
+    assert WHSEC not in str(found)
 
 
 # Where a secret, or what should have been one, may stand in a wrong configuration.

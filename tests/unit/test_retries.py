@@ -4,10 +4,12 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.models import Delivery, Failure, Millis, Outcome, Subscription
 from gateway.retries import (
     CODES,
+    DAY,
     LONGEST_WAIT,
     TRANSITIONS,
     DeliveryState,
@@ -22,7 +24,14 @@ SUBSCRIPTION = Subscription(id=1, name="a", url="", schedule=SCHEDULE)
 
 
 def judged(
-    *, attempts: int = 0, last_success: int | None = None, random: float = 0.5, **outcome: Any
+    *,
+    attempts: int = 0,
+    last_success: int | None = None,
+    random: float = 0.5,
+    schedule: tuple[Millis, ...] = SCHEDULE,
+    manual: int | None = None,
+    bugs: int = 0,
+    **outcome: Any,
 ) -> Any:
     delivery = Delivery(
         id=1,
@@ -34,9 +43,11 @@ def judged(
         number=attempts,
         first_at=Millis(NOW - 1000) if attempts else None,
         claim=1,
+        manual=None if manual is None else Millis(manual),
+        bugs=bugs,
     )
     return decide(
-        SUBSCRIPTION,
+        replace(SUBSCRIPTION, schedule=schedule),
         delivery,
         Outcome(started_at=NOW, duration=1.0, **outcome),
         now=NOW,
@@ -148,7 +159,80 @@ def test_retry_after_of_other_answers_holds_this_delivery_alone(
     assert (decision.step, decision.due, decision.hold) == (Step.RETRY, NOW + due, None)
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
-def test_a_bug_of_ours_ends_a_delivery_at_its_third_attempt(number: int) -> None:
-    decision = judged(attempts=number, failure=Failure.INTERNAL)
-    assert decision.step is (Step.DEAD if number == 2 else Step.RETRY)
+@pytest.mark.parametrize("attempts", [0, 1, 2])
+@pytest.mark.parametrize("bugs", [0, 1, 2, 3])
+def test_the_third_bug_of_ours_ends_a_delivery_whatever_else_failed(
+    attempts: int, bugs: int
+) -> None:
+    decision = judged(attempts=attempts, bugs=bugs, failure=Failure.INTERNAL)
+    if bugs >= 2:
+        assert decision.step is Step.DEAD
+    else:
+        assert (decision.step, decision.due) == (Step.RETRY, NOW + SCHEDULE[attempts])
+    other = judged(attempts=attempts, bugs=bugs, failure=Failure.CONNECT)
+    assert (other.step, other.due) == (Step.RETRY, NOW + SCHEDULE[attempts])
+
+
+@pytest.mark.parametrize(
+    ("status", "wait", "step", "hold"),
+    [
+        (500, None, Step.DEAD, None),
+        (500, 60_000, Step.DEAD, None),
+        (429, None, Step.DEAD, None),
+        (429, 60_000, Step.DEAD, NOW + 60_000),
+        (503, DAY, Step.DEAD, NOW + DAY),
+        (503, DAY + 1, Step.PAUSE, NOW + DAY + 1),
+    ],
+)
+@pytest.mark.parametrize("last_success", [None, NOW])
+def test_the_only_attempt_of_an_empty_schedule(
+    status: int, wait: int | None, step: Step, hold: int | None, last_success: int | None
+) -> None:
+    """One failure pauses nothing, but nothing is sent to an endpoint that asked for peace."""
+    decision = judged(
+        schedule=(),
+        last_success=last_success,
+        status=status,
+        failure=Failure.STATUS,
+        retry_after=wait,
+    )
+    assert (decision.step, decision.hold) == (step, hold)
+
+
+@pytest.mark.parametrize(("last_success", "step"), [(None, Step.PAUSE), (NOW, Step.DEAD)])
+def test_retry_after_of_the_last_attempt_holds_the_subscription_too(
+    last_success: int | None, step: Step
+) -> None:
+    """CloudEvents WH-5: until then nothing is sent to it, whatever becomes of this delivery."""
+    decision = judged(
+        attempts=len(SCHEDULE),
+        last_success=last_success,
+        status=429,
+        failure=Failure.STATUS,
+        retry_after=60_000,
+    )
+    assert (decision.step, decision.hold) == (step, NOW + 60_000)
+
+
+@pytest.mark.parametrize("wait", [None, 1_000, 90_000])
+@pytest.mark.parametrize("schedule", [SCHEDULE, ()])
+def test_a_manual_attempt_uses_up_nothing_and_says_what_it_was(
+    schedule: tuple[Millis, ...], wait: int | None
+) -> None:
+    decision = judged(
+        schedule=schedule,
+        attempts=2,
+        manual=NOW + 60_000,
+        status=500,
+        failure=Failure.STATUS,
+        retry_after=wait,
+        detail="answered 500",
+    )
+    assert (decision.step, decision.counted) == (Step.RETRY, False)
+    assert decision.due == NOW + max(60_000, wait or 0)
+    assert decision.reason == "manual attempt 3 failed: answered 500"
+
+
+def test_a_manual_attempt_that_pauses_uses_up_nothing_either() -> None:
+    decision = judged(manual=NOW, status=429, failure=Failure.STATUS, retry_after=10**10)
+    assert (decision.step, decision.counted) == (Step.PAUSE, False)

@@ -19,14 +19,16 @@ PENDING = CODES[DeliveryState.PENDING]
 LEASED = CODES[DeliveryState.LEASED]
 
 COLUMNS = (
-    "d.id, e.event_id, e.type, e.body, d.attempts, d.number, d.first_at, d.due, d.lane, d.manual"
+    "d.id, e.event_id, e.type, e.body, d.attempts, d.number, d.first_at, d.due, d.lane, d.manual,"
+    " CASE d.number WHEN 0 THEN 0 ELSE (SELECT count(*) FROM attempts a WHERE a.delivery = d.id"
+    " AND a.failure = 'internal' AND a.started_at >= d.first_at) END"
 )
 """What `leased` needs, of `deliveries d JOIN events e`."""
 
 
 def leased(row: Sequence[Any], subscription: int, claim: int) -> Delivery:
     """A delivery from its `COLUMNS`."""
-    number, event_id, event_type, body, attempts, made, first_at, due, lane, manual = row
+    number, event_id, event_type, body, attempts, made, first_at, due, lane, manual, bugs = row
     return Delivery(
         id=number,
         subscription=subscription,
@@ -40,6 +42,7 @@ def leased(row: Sequence[Any], subscription: int, claim: int) -> Delivery:
         due=due,
         lane=lane,
         manual=manual,
+        bugs=bugs,
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from gateway.models import Delivery, Millis
+from gateway.models import Delivery, Failure, Millis
 from gateway.retries import CODES, Decision, DeliveryState, Step
 from gateway.stores.base import Claimed, Health, Settlement, Wanted
 from gateway.stores.sqlite.batches import claim_batches, end_members
@@ -21,6 +21,11 @@ AFTER = {
     Step.PARK: PARKED,
 }
 """The state of a delivery after an attempt; after all other steps it is pending."""
+MADE_AS = (
+    "CASE WHEN reason GLOB 'replay of dl_*'"
+    " THEN substr(reason, 1, instr(reason || ';', ';') - 1) || '; ' ELSE '' END"
+)
+"""What a reason keeps over failures: of which other delivery this one is a replay."""
 
 
 class SqliteQueue:
@@ -167,6 +172,9 @@ def _ended(settlement: Settlement) -> Millis:
 
 def _attempt(settlement: Settlement) -> tuple[object, ...]:
     outcome, delivery = settlement.outcome, settlement.delivery
+    detail = outcome.detail
+    if delivery.manual is not None:
+        detail = f"{detail} (manual attempt)".lstrip()
     return (
         delivery.id,
         delivery.number + 1,
@@ -174,7 +182,7 @@ def _attempt(settlement: Settlement) -> tuple[object, ...]:
         outcome.duration,
         outcome.status,
         outcome.failure,
-        outcome.detail,
+        detail,
         outcome.address,
         outcome.head,
         delivery.due,
@@ -188,10 +196,12 @@ def _fail(batch: Batch, settlement: Settlement) -> None:
     delivery, decision = settlement.delivery, settlement.decision
     ended = _ended(settlement)
     state = AFTER.get(decision.step, PENDING)
+    # What a stop cut off is still to be made, as what it was.
+    manual = delivery.manual if settlement.outcome.failure is Failure.INTERRUPTED else None
     batch.connection.execute(
-        "UPDATE deliveries SET state = ?, claim = NULL, due = ?, attempts = attempts + ?,"
-        " number = ?, first_at = coalesce(first_at, ?), finished_at = ?, reason = ?, manual = NULL"
-        " WHERE id = ? AND claim = ? AND state = 1",
+        "UPDATE deliveries SET state = ?, claim = NULL, due = ?, attempts = attempts + ?,"  # noqa: S608
+        " number = ?, first_at = coalesce(first_at, ?), finished_at = ?, manual = ?,"
+        f" reason = {MADE_AS} || ? WHERE id = ? AND claim = ? AND state = 1",
         (
             state,
             decision.due if decision.due is not None else ended,
@@ -199,6 +209,7 @@ def _fail(batch: Batch, settlement: Settlement) -> None:
             delivery.number + 1,
             settlement.outcome.started_at,
             None if state < DELIVERED else ended,
+            manual,
             decision.reason or settlement.outcome.detail,
             delivery.id,
             delivery.claim,
