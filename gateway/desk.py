@@ -42,7 +42,8 @@ class Desk:
         """Take over what the catalog says now."""
         self.subscription: Subscription = status.subscription
         self.state = status.state
-        self.hold_until = status.hold_until or Millis(0)
+        # What an answer asked for a moment ago may not be written yet.
+        self.hold_until = max(self.hold_until, status.hold_until or Millis(0))
         self._consented = _consented(status)
         self._rate = _rate(status)
         self._burst = max(1.0, (self._rate or 0.0) / 10)  # a tenth of a second's worth
@@ -50,6 +51,7 @@ class Desk:
     def revive(self, status: Status) -> None:
         """Begin anew with what the catalog says of its health."""
         health = status.health
+        self.hold_until = status.hold_until or Millis(0)
         self.failing_since = health.failing_since
         self._breaker = Breaker(until=health.broken_until, trips=health.trips, random=self._random)
         self.streak = 0

@@ -253,6 +253,7 @@ class Dispatcher:
         delivery = desk.take(now, self._each(now))
         if delivery is None and (left := desk.leave(now)):
             self._recorder.give_back(left)
+            self._wake.set()  # its line is short again, and when to look next has changed
         return delivery
 
     async def _work(self, desk: Desk, delivery: Delivery | None) -> None:
@@ -269,6 +270,8 @@ class Dispatcher:
             delivery = self._next(desk)
             if delivery is not None:
                 self._flying.add(number)
+                if desk.busy < desk.subscription.slots:
+                    self._flow(desk)  # its share may have grown since other slots were given up
 
     async def _attempt(self, desk: Desk, delivery: Delivery) -> Outcome:
         started = self._clock()

@@ -317,6 +317,34 @@ def test_large_bodies_are_claimed_few_at_a_time(run: Run) -> None:
     run(story)
 
 
+def test_a_batch_that_is_released_when_its_subscription_is_gone_ends_whole(run: Run) -> None:
+    async def story(store: Store) -> None:
+        for number in range(5):
+            await store.outbox.accept(intake(number), one_event)
+        first, second = (await store.queue.claim({1: Wanted(2, batch=2)}, NOW)).deliveries
+        await store.queue.settle([settlement(first, Step.GONE, reason="410")])
+        await store.queue.release([second])
+        async with store.records() as records:
+            rows = await records.deliveries(subscription="a", state=None, limit=9)
+            assert [row.state for row in rows] == ["dead"] * 5
+
+    run(story)
+
+
+def test_large_bodies_of_many_subscriptions_are_claimed_in_turns(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.stores.sqlite.queue.MOST_TOGETHER", 0)
+
+    async def story(store: Store) -> None:
+        await store.outbox.accept(intake(1), one_event)
+        claimed = await store.queue.claim({1: Wanted(9), 2: Wanted(9)}, NOW)
+        assert [delivery.subscription for delivery in claimed.deliveries] == [1]
+        assert claimed.next_due == {1: None, 2: NOW}
+
+    run(story)
+
+
 def test_gone_buries_what_waits_and_routes_no_more(run: Run) -> None:
     async def story(store: Store) -> None:
         for number in range(3):

@@ -364,3 +364,15 @@ def test_a_bug_in_giving_back_keeps_nothing_from_being_recorded() -> None:
         assert len(stage.queue.settled) == SLOTS
 
     play(story)
+
+
+def test_a_wait_that_is_not_written_yet_outlives_a_refresh_but_no_resume() -> None:
+    async def story(stage: Stage) -> None:
+        desk = stage.dispatcher._desks[1]
+        desk.hold_until = Millis(stage.now + 60_000)
+        stage.dispatcher.update([STATUS])
+        assert stage.dispatcher.offer(1) == 0
+        stage.dispatcher.revive(STATUS)
+        assert stage.dispatcher.offer(1) == ROOM
+
+    play(story)

@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 
 LONG = 4_000  # pages, 16 MiB: a page that many callbacks touch is copied back once
+LEAST = 0.25  # pages a row: what changes many rows of a page says nothing of what comes after it
 IDLE = 200  # pages, when nobody waits: shorter, so that whoever comes meanwhile waits less
 
 
@@ -24,7 +25,7 @@ class Checkpoints:
 
     def committed(self, connection: sqlite3.Connection) -> None:
         """Count what a transaction has written."""
-        self._changes += connection.total_changes - self._total
+        self._changes += max(connection.total_changes - self._total, 1)
         self._total = connection.total_changes
 
     def due(self, *, idle: bool) -> bool:
@@ -37,7 +38,7 @@ class Checkpoints:
         now = self._sequence()
         new = frames - self._frames if now == self._round else frames
         if self._changes and new > 0:
-            self._each = new / self._changes
+            self._each = max(new / self._changes, LEAST)
         self._changes, self._frames, self._round = 0, frames, now
         return []
 

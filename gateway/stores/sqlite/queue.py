@@ -10,7 +10,8 @@ from gateway.stores.sqlite.lanes import COLUMNS, PARKED, PENDING, advance, lease
 from gateway.stores.sqlite.publish import Route, publish
 from gateway.stores.sqlite.writer import Batch, Writer
 
-MOST_BYTES = 1 << 20  # of bodies that are claimed together, but for the last one
+MOST_BYTES = 1 << 20  # of bodies that one subscription claims together, but for the last one
+MOST_TOGETHER = 4 << 20  # of those of all subscriptions, likewise
 
 DELIVERED = CODES[DeliveryState.DELIVERED]
 DEAD = CODES[DeliveryState.DEAD]
@@ -88,15 +89,23 @@ def _release(batch: Batch, deliveries: Sequence[Delivery]) -> None:
         " AND state = 0 AND subscription IN (SELECT id FROM subscriptions WHERE state = 'gone')",
         [(delivery.id,) for delivery in deliveries],
     )
+    for delivery in deliveries:
+        if delivery.size > 1:
+            end_members(batch, delivery.id, state=DEAD, now=delivery.due, reason="gone")
 
 
 def _claim(batch: Batch, wanted: Mapping[int, Wanted], now: Millis, *, callers: bool) -> Claimed:
     found: list[Delivery] = []
     next_due: dict[int, Millis | None] = {}
+    size = 0
     for subscription, want in wanted.items():
+        if size > MOST_TOGETHER:
+            next_due[subscription] = now  # all else waits for as long as this takes
+            continue
         claim = claim_batches if want.batch else _claim_singly
         deliveries, next_due[subscription] = claim(batch, subscription, want, now)
         found.extend(deliveries)
+        size += sum(len(delivery.body) for delivery in deliveries)
     return Claimed(deliveries=found, next_due=next_due, callers=callers)
 
 

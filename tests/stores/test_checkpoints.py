@@ -1,0 +1,65 @@
+"""The write-ahead log stays short, whatever kind of writing came before."""
+
+import sqlite3
+from pathlib import Path
+
+from gateway.stores.sqlite.checkpoints import LONG, Checkpoints
+from gateway.stores.sqlite.opening import connect
+
+PAGE = 4_096
+
+
+def busy(path: Path) -> tuple[sqlite3.Connection, Checkpoints]:
+    connection = connect(path)
+    connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, mark INTEGER, body BLOB)")
+    return connection, Checkpoints(path)
+
+
+def commit(connection: sqlite3.Connection, checkpoints: Checkpoints, *statements: str) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in statements:
+        connection.execute(statement)
+    connection.execute("COMMIT")
+    checkpoints.committed(connection)
+    if checkpoints.due(idle=False):
+        checkpoints.run(connection)
+
+
+def longest(path: Path, connection: sqlite3.Connection, checkpoints: Checkpoints) -> float:
+    """How many pages the log has at most, while rows of a page each are written."""
+    most = 0.0
+    insert = "INSERT INTO t (body) VALUES (zeroblob(3500))"
+    for _ in range(LONG // 10):
+        commit(connection, checkpoints, *[insert] * 50)
+        most = max(most, path.with_name(f"{path.name}-wal").stat().st_size / PAGE)
+    return most
+
+
+def test_the_log_begins_anew_in_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    connection, checkpoints = busy(path)
+    assert longest(path, connection, checkpoints) < 3 * LONG
+    connection.close()
+
+
+def test_many_rows_of_few_pages_teach_no_patience(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    connection, checkpoints = busy(path)
+    many = (
+        "INSERT INTO t (mark) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+        " WHERE i < 60000) SELECT i FROM n"
+    )
+    commit(connection, checkpoints, many)
+    commit(connection, checkpoints, "UPDATE t SET mark = 0")
+    checkpoints.run(connection)
+    assert longest(path, connection, checkpoints) < 6 * LONG
+    connection.close()
+
+
+def test_what_changes_no_row_counts_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    connection, checkpoints = busy(path)
+    for _ in range(LONG * 4):
+        checkpoints.committed(connection)
+    assert checkpoints.due(idle=False)
+    connection.close()
