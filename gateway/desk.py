@@ -33,6 +33,7 @@ class Desk:
         self.next_due: Millis | None = Millis(0)
         self.last_success = status.last_success
         self.streak = 0  # failed attempts since the last success
+        self.hold_until = Millis(0)
         self._tokens = 1.0
         self._refilled = clock()
         self.revive(status)
@@ -51,7 +52,7 @@ class Desk:
     def revive(self, status: Status) -> None:
         """Begin anew with what the catalog says of its health."""
         health = status.health
-        self.hold_until: Millis = status.hold_until or Millis(0)
+        self.hold_until = status.hold_until or Millis(0)
         self.failing_since = health.failing_since
         self._breaker = Breaker(until=health.broken_until, trips=health.trips, random=self._random)
         self.streak = 0
