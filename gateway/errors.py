@@ -4,9 +4,12 @@ GatewayError
 ├── ConfigError(path)      a key of the configuration is wrong; exit 2
 ├── StartupError           the gateway cannot run here (busy port, foreign database ...); exit 2
 ├── Rejected               the sender did not prove who it is; 401
+├── Unauthenticated        the request has no valid key; 401
+├── Forbidden              its key is not for this; 403
 ├── BadRequest             the request is not one that this route takes; 400
 ├── TooLarge               the body is over the limit; 413
 ├── UnsupportedMedia       the body is encoded in a way that is not taken; 415
+├── Unprocessable          what was sent is well-formed, but not to be taken; 422
 ├── TooSlow                the body did not arrive before the deadline; 408
 ├── Malformed(path)        authentic, but it cannot be normalized; quarantined, 202
 ├── NotFound               no such source, delivery, subscription ...; 404
@@ -42,6 +45,14 @@ class Rejected(GatewayError):
     """The callback is not authentic; the text is for the operator, never for the sender."""
 
 
+class Unauthenticated(GatewayError):
+    """The request has no valid key."""
+
+
+class Forbidden(GatewayError):
+    """The request has a key that is not for this."""
+
+
 class BadRequest(GatewayError):
     """The request is not one that this route takes."""
 
@@ -52,6 +63,10 @@ class TooLarge(GatewayError):
 
 class UnsupportedMedia(GatewayError):
     """The body is encoded in a way that is not taken."""
+
+
+class Unprocessable(GatewayError):
+    """What was sent is well-formed, but cannot be taken; the text has its path."""
 
 
 class TooSlow(GatewayError):

@@ -7,6 +7,7 @@ as in the CloudEvents registry of extensions, `orderseq` is ours (design 6.4).
 
 import hashlib
 import json
+from base64 import b64decode
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -219,6 +220,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
 _encoder = msgspec.json.Encoder()
 _order_decoder = msgspec.json.Decoder(OrderData)
+_JSON_TYPE = Raw(b'"application/json"')
 _envelope_decoder = msgspec.json.Decoder(dict[str, Raw])
 
 
@@ -325,9 +327,13 @@ class Writer:
         at: Millis,
         recorded: Millis,
         traceparent: str | None = None,
+        envelope: bytes | None = None,
     ) -> Event:
-        """An event that is no order's: `printstudio.job.failed`, `gateway.subscription.gone`."""
-        return self._event(
+        """An event that is no order's: `printstudio.job.failed`, `gateway.subscription.gone`.
+
+        With `envelope` it was published, and is sent as these bytes under an id of our own.
+        """
+        event = self._event(
             Envelope(
                 id=event_id(shop, "", event_type, (source, *occurrence)),
                 source=self._source(source),
@@ -344,6 +350,7 @@ class Writer:
             at=at,
             recorded=recorded,
         )
+        return event if envelope is None else msgspec.structs.replace(event, body=envelope)
 
     @staticmethod
     def _event(
@@ -384,11 +391,16 @@ def binary(body: bytes) -> tuple[list[tuple[str, str]], bytes]:
     """
     attributes = _envelope_decoder.decode(body)
     data = bytes(attributes.pop("data", Raw(b"")))
-    content_type = msgspec.json.decode(attributes.pop("datacontenttype"), type=str)
-    headers = [("content-type", content_type)]
+    if "data_base64" in attributes:
+        data = b64decode(msgspec.json.decode(attributes.pop("data_base64"), type=str))
+    content_type = msgspec.json.decode(attributes.pop("datacontenttype", _JSON_TYPE))
+    headers = [("content-type", content_type or "application/json")]
     for name, raw in attributes.items():
         value = msgspec.json.decode(raw)
-        headers.append((f"ce-{name}", quote(str(value), safe="!#$&'()*+,-./:;<=>?@[\\]^_`{|}~")))
+        if value is None:  # as if it were not there (JSON format, 2.2)
+            continue
+        text = value if isinstance(value, str) else bytes(raw).decode()  # 1, true
+        headers.append((f"ce-{name}", quote(text, safe="!#$&'()*+,-./:;<=>?@[\\]^_`{|}~")))
     return headers, data
 
 

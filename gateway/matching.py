@@ -7,6 +7,8 @@ revision, then one byte per subscription of that revision, in the order of their
 from collections.abc import Sequence
 from enum import IntEnum
 
+from gateway.filters.opened import Opened
+from gateway.filters.terms import Filter, passes
 from gateway.models import Event, Subscription
 
 
@@ -19,6 +21,7 @@ class Match(IntEnum):
     SHOP = 4
     DISABLED = 5
     GONE = 6
+    FILTER = 7
 
 
 REASONS = {
@@ -28,6 +31,7 @@ REASONS = {
     Match.SHOP: "its shops do not include {shop}",
     Match.DISABLED: "it was disabled",
     Match.GONE: "it was gone (its endpoint had answered 410)",
+    Match.FILTER: "its filters did not let it through",
 }
 
 QUIET = ("gateway.", "printstudio.")
@@ -47,8 +51,10 @@ def wants_type(patterns: Sequence[str], event_type: str) -> bool:
     return False
 
 
-def match(subscription: Subscription, event: Event, *, gone: bool) -> Match:
-    """The first reason why not, or `MATCHED`."""
+def match(
+    subscription: Subscription, event: Event, *, gone: bool, filters: Sequence[Filter]
+) -> Match:
+    """The first reason why not, or `MATCHED`; `filters` are the subscription's, as they were read."""
     if not subscription.enabled:
         return Match.DISABLED
     if gone:
@@ -59,6 +65,8 @@ def match(subscription: Subscription, event: Event, *, gone: bool) -> Match:
         return Match.SOURCE
     if subscription.shops and event.shop not in subscription.shops:
         return Match.SHOP
+    if filters and not passes(filters, Opened.of(event.body)):
+        return Match.FILTER
     return Match.MATCHED
 
 

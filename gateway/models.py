@@ -6,7 +6,7 @@ indexed far more often than shown. They become RFC 3339 text in `events.py` only
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import NewType
+from typing import Any, NewType
 
 import msgspec
 
@@ -116,6 +116,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     type: str | None = None
     subject: str | None = None
     data: msgspec.Raw | None = None
+    envelope: bytes | None = None  # of one that was published as a CloudEvent: it is sent as it is
 
     def keys(self) -> tuple[str, ...]:
         """The link keys to look up: the links, and the names by which an alias may lead on."""
@@ -325,8 +326,10 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     types: tuple[str, ...] = ("order.*",)
     sources: tuple[str, ...] = ()
     shops: tuple[str, ...] = ()
+    filters: tuple[Mapping[str, Any], ...] = ()  # in their plain form, see gateway/filters/
     profile: str = "service"
     mode: Mode = Mode.STRUCTURED
+    flat: bool = False
     secrets: tuple[bytes, ...] = ()
     timeout: Millis = Millis(15_000)
     slots: int = 32

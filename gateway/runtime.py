@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from gateway.errors import NotFound
 from gateway.events import Writer
 from gateway.handshakes import Handshakes
 from gateway.janitor import Janitor, Retention
+from gateway.keyring import Keyring
 from gateway.lookout import Lookout
 from gateway.models import Millis, Subscription
 from gateway.operations import Operations
@@ -28,6 +30,7 @@ from gateway.poller.observation import PolledSource
 from gateway.poller.poller import Poller
 from gateway.providers.base import calls, is_polled
 from gateway.providers.registry import provider_class
+from gateway.publisher import Publisher
 from gateway.receiver import Receiver, Source
 from gateway.replayer import Replayer
 from gateway.sender import Sender
@@ -52,11 +55,13 @@ class Gateway:
     clock: Callable[[], Millis]
     store: Store
     receiver: Receiver
+    publisher: Publisher
     rejections: Rejections
     dispatcher: Dispatcher
     replayer: Replayer
     handshakes: Handshakes
     rotations: Rotations
+    keyring: Keyring
     janitor: Janitor
     poller: Poller
     transport: Transport
@@ -72,6 +77,7 @@ class Gateway:
         self.store.catalog.on_change(self.replayer.update)
         self.store.catalog.on_change(self.handshakes.update)
         self.store.catalog.on_change(self.rotations.update)
+        await self.keyring.refresh()
         await self.store.catalog.sync(self.subscriptions)
         await self.store.catalog.expire(self.clock())  # before anything is signed
         self.store.attach(self.dispatcher)
@@ -80,6 +86,7 @@ class Gateway:
             ("replayer", self.replayer.run()),
             ("handshakes", self.handshakes.run()),
             ("rotations", self.rotations.run()),
+            ("keyring", self.keyring.run()),
             ("janitor", self.janitor.run()),
         ):
             self.running.append(asyncio.create_task(work, name=name))
@@ -97,6 +104,7 @@ class Gateway:
         """Let attempts in flight end within `grace` seconds, write everything, close the store."""
         self.janitor.stop()
         self.rotations.stop()
+        self.keyring.stop()
         self.replayer.stop()
         await self.poller.stop()
         await self.handshakes.stop()
@@ -175,7 +183,7 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
     """Build all parts; nothing is opened or started yet."""
     clock = wall_clock
     writer = Writer(settings.server.public_url)
-    store = make_store(settings.store.url, on_fatal=on_fatal)
+    store = make_store(settings.store.url, on_fatal=on_fatal, key=settings.master_key)
     orders = Orders(writer)
     operations = Operations(writer, clock=clock)
     silent_after = _silent_after(settings.sources)
@@ -196,6 +204,7 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
         clock=clock,
         store=store,
         receiver=Receiver(_sources(settings.sources), store.outbox, orders, lookout, clock=clock),
+        publisher=Publisher(store.outbox, orders, clock=clock, random=secrets.token_bytes),
         rejections=store.rejections,
         dispatcher=dispatcher,
         replayer=Replayer(store.replays, clock=clock, refresh=store.catalog.refresh),
@@ -203,6 +212,7 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
             store.catalog, transport, public_url=settings.server.public_url, clock=clock
         ),
         rotations=Rotations(store.catalog, clock=clock),
+        keyring=Keyring(store.keys, random=secrets.token_bytes),
         janitor=Janitor(
             store.outbox,
             orders,

@@ -11,6 +11,7 @@ from gateway.egress.headers import check_headers, check_value, line
 from gateway.egress.rules import Target, parse_target
 from gateway.egress.transport import Transport
 from gateway.events import binary
+from gateway.flat import flatten
 from gateway.models import Delivery, Failure, Millis, Mode, Outcome, Subscription
 from gateway.retries import retry_after
 from gateway.signing import sign
@@ -23,6 +24,8 @@ CONTENT_TYPES = {
 }
 """Spelled exactly so: npm `cloudevents` refuses other spellings, n8n parses only the second."""
 ORIGIN = "WebHook-Request-Origin"  # CloudEvents webhook 1.0.2, 3.1: on every delivery after consent
+
+SHORTEST_SECRET = 6  # bytes; a shorter value is a word, which may well stand in an answer
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -73,8 +76,10 @@ class Sender:
                 request.target, request.head, request.body, timeout=subscription.timeout / 1000
             )
         except AttemptFailed as error:
+            # Its frames hold it in turn: connection and request would wait for the collector.
+            error.__traceback__ = None
             return _failed(error, now, self._clock() - started)
-        return _answered(answer, now)
+        return _answered(answer, now, subscription)
 
     def _endpoint(self, subscription: Subscription) -> Endpoint:
         """The prepared one, unless the catalog has read the subscription anew since."""
@@ -105,6 +110,8 @@ def _signed(endpoint: Endpoint, delivery: Delivery, now: float) -> Request:
     if subscription.mode is Mode.BINARY:
         headers, body = binary(body)
         extra = b"".join(_event_header(name, value) for name, value in headers)
+    elif subscription.flat:
+        body = flatten(body)
     head = b"%b%bwebhook-id: %b\r\nwebhook-timestamp: %d\r\nwebhook-signature: %b\r\n" % (
         endpoint.head,
         extra,
@@ -134,11 +141,12 @@ def _failed(error: AttemptFailed, now: float, seconds: float) -> Outcome:
     )
 
 
-def _answered(answer: Answer, now: float) -> Outcome:
+def _answered(answer: Answer, now: float, subscription: Subscription) -> Outcome:
     status, failure, detail = answer.status, None, ""
     if 300 <= status < 400:
         failure = Failure.REDIRECT
-        location = answer.headers.get(b"location", b"").decode("latin-1")[:500]
+        told = _without_secrets(answer.headers.get(b"location", b""), subscription)
+        location = told.decode("latin-1")[:500]
         detail = f"answered {status} to {location or 'nowhere'}: redirects are never followed"
     elif not 200 <= status < 300:
         failure, detail = Failure.STATUS, f"answered {status}"
@@ -152,5 +160,14 @@ def _answered(answer: Answer, now: float) -> Outcome:
         detail=detail,
         retry_after=retry_after(answer.headers.get(b"retry-after"), now),
         address=answer.address,
-        head=answer.body,
+        head=_without_secrets(answer.body, subscription),
     )
+
+
+def _without_secrets(said: bytes, subscription: Subscription) -> bytes:
+    """What an endpoint said, which is kept and shown, without the own headers that it repeats."""
+    for _, value in subscription.headers:
+        for secret in (value, value.partition(b" ")[2]):  # whole, and what follows `Bearer`
+            if len(secret) >= SHORTEST_SECRET:
+                said = said.replace(secret, b"***")
+    return said

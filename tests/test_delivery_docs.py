@@ -1,8 +1,10 @@
 """`docs/delivery.md` is true: its tables and numbers are the code's, its snippets run."""
 
+import json
 import re
 import sqlite3
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,17 @@ from gateway.cli.main import app
 from gateway.config.settings import RetentionSettings, SubscriptionSettings
 from gateway.config.values import parse_duration
 from gateway.dispatcher import IN_FLIGHT, TURN
+from gateway.filters.opened import Opened
+from gateway.filters.reading import (
+    DEEPEST,
+    DIALECTS,
+    LONGEST_POINTER,
+    MOST_TERMS,
+    read_filters,
+)
+from gateway.filters.terms import LONGEST_TEXT, OPERATORS, explain, passes
+from gateway.flat import MOST_BYTES as FLAT_BYTES
+from gateway.flat import flatten
 from gateway.models import Delivery, Failure, Millis, Mode, Outcome, Subscription
 from gateway.operations import TYPES
 from gateway.poller import source
@@ -176,6 +189,15 @@ def test_the_tables_of_words_are_complete() -> None:
     assert {mode: modes[f"`{mode}`"][0] for mode in CONTENT_TYPES} == types
 
 
+def test_what_is_flat_is_told_as_it_is() -> None:
+    rows = {
+        before.strip("`"): after[0].strip("`") for before, after in table("in the event").items()
+    }
+    assert {before: flatten(before.encode()).decode() for before in rows} == rows
+    (told,) = re.findall(r"More than (\d+) MiB are not sent", TEXT)
+    assert int(told) << 20 == FLAT_BYTES
+
+
 def test_the_options_of_replay_are_these() -> None:
     command = get_command(app).commands["replay"]  # type: ignore[attr-defined]
     known = {option for parameter in command.params for option in parameter.opts}
@@ -207,6 +229,10 @@ NUMBERS = {
         f"`retention.callbacks`, {RetentionSettings().callbacks // DAY} days",
         f"at least {janitor.HASHES // DAY} days",
     ],
+    "Filters": [
+        f"nested {DEEPEST} deep and have {MOST_TERMS} terms",
+        f"a text {LONGEST_TEXT} characters, a pointer {LONGEST_POINTER}",
+    ],
     "Content modes": [f"at most {MOST_BYTES >> 20} MiB"],
 }
 
@@ -221,6 +247,23 @@ def test_numbers_are_those_of_the_code(title: str, sentence: str) -> None:
 def test_numbers_that_are_words() -> None:
     assert (lookout.QUIET, "at most once an hour" in TEXT) == (HOUR, True)
     assert (MOST_SECRETS, "at most five sign together" in TEXT) == (5, True)
+
+
+DELIVERED = b"""{"id":"evt_1","source":"https://hooks.example.com/sources/shop",
+"type":"order.paid","subject":"B-1001","orderseq":2,"data":{"shop":"berlin","shipment":null,
+"total":{"value":"49.26","minor":4926,"currency":"EUR"},"lines":[{"sku":"PLA-1"}]}}"""
+
+
+@pytest.mark.parametrize("head", ["dialect", "comparison"])
+def test_the_filters_are_these_and_hold_of_an_order(head: str) -> None:
+    told = table(head)
+    words = re.findall(r"`(\w+)`", " ".join(told))
+    assert words == list(DIALECTS if head == "dialect" else OPERATORS)
+    for cell, (example, _) in told.items():
+        plain = tomllib.loads(f"filter = {example.strip('`')}")["filter"]
+        assert any(f'"{word}": ' in json.dumps(plain) for word in re.findall(r"`(\w+)`", cell))
+        assert explain(read_filters([plain]), Opened.of(DELIVERED)) is None, example
+        assert not passes(read_filters([{"not": plain}]), Opened.of(DELIVERED))
 
 
 def names_of(snippet: str, **given: object) -> dict[str, Any]:

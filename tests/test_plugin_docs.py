@@ -156,6 +156,12 @@ def test_its_tests_pass(plugin: Plugin) -> None:
         ("if not is_signed(", "if False and is_signed(", "of its body changed returned None"),
         ('required_id(event.id, "$.id")', "event.id", "event_id is "),
         ('f"{self.name}:{number}",\n            at', "number,\n            at", "has the key"),
+        ('f"{occasion.tag}-{kind}"', "kind", "has the same event id for every tag"),
+        (
+            'hmac.digest(secret, body, "sha256")',
+            'hmac.digest(b"x", body, "sha256")',
+            "is not taken",
+        ),
     ],
 )
 def test_its_contract_sees_faults(plugin: Plugin, right: str, wrong: str, sentence: str) -> None:
@@ -192,6 +198,26 @@ def test_its_types_are_the_contracts(plugin: Plugin) -> None:
     )
     done = plugin.python("-c", script)
     assert done.returncode == 0, done.stderr
+
+
+@needs_tools
+def test_its_samples_are_sent(plugin: Plugin) -> None:
+    with plugin.serving(free_port()):
+        done = subprocess.run(
+            ("bash", "-ec", plugin.shell(FILES["again"])),
+            cwd=plugin.folder,
+            env=plugin.environ | {"INKWORKS_SECRET": "a-secret-from-inkworks"},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+    lines = done.stdout.splitlines()
+    assert lines[:5] == [
+        *("order.accepted", "order.printing", "order.packed", "order.dispatched", "order.cancelled")
+    ]
+    assert re.search(r"order +1002\n", done.stdout), done.stdout
+    assert re.search(r"verdict +event\n", done.stdout), done.stdout
 
 
 @needs_tools

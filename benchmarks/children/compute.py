@@ -54,7 +54,7 @@ class Computer:
         """The one event of a callback, with all that it costs to compute, its delivery included."""
         _, decision = self.decide(callback)
         ((_, event),) = decision.events
-        matching.match(self._subscription, event, gone=False)
+        matching.match(self._subscription, event, gone=False, filters=())
         signing.sign([_SIGNING_KEY], event.id, callback.received_at // 1000, event.body)
         return event
 

@@ -80,14 +80,15 @@ def act_on(
     act: Act,
     *,
     body: object = None,
+    method: str = "POST",
     whole: Callable[[], Settings] | None = None,
 ) -> Done:
-    """Ask the running gateway to, by POST; without one, do it here.
+    """Ask the running gateway to; without one, do it here.
 
     `body` is sent as JSON. `whole` gives the settings with the sources, where `act` needs them.
     """
     require_file(database_path(settings.store.url))
-    answer = ask(settings, path, body)
+    answer = ask(settings, path, body, method=method)
     if answer is not None:
         return Done(answer=answer, live=True)
     return Done(answer=asyncio.run(_directly(whole() if whole else settings, act)), live=False)
@@ -163,6 +164,8 @@ def _listens(address: str) -> bool:
 
 def _judged(response: httpx2.Response) -> Answer:
     """The body of a success; a problem (RFC 9457) becomes the error that it was made from."""
+    if response.status_code == 204:
+        return {}
     try:
         answer = msgspec.json.decode(response.content, type=dict[str, Any])
     except msgspec.DecodeError:

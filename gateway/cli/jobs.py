@@ -10,11 +10,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gateway.cli.control import LATER, act_on, ask, owning
+from gateway.cli.control import LATER, Answer, act_on, ask, owning
 from gateway.cli.look import read, require_file, say
 from gateway.cli.tables import clean
 from gateway.config.settings import Settings
@@ -22,10 +21,11 @@ from gateway.config.values import A_DURATION, parse_duration, parse_start
 from gateway.errors import NotFound, StartupError, Unavailable
 from gateway.models import Millis
 from gateway.runtime import Gateway, wall_clock
+from gateway.shown import shown, taken
 from gateway.stores.registry import database_path, make_records
 from gateway.stores.replaying import Chosen, Preview, Replay
 from gateway.telemetry.logs import configure
-from gateway.web.replays import checked
+from gateway.web.api.acting import checked
 
 LOOK = 0.2  # seconds between two looks at a job that the running gateway does
 TENTHS = 10  # how often a job tells where it is when nobody sees a bar
@@ -106,7 +106,7 @@ def preview(settings: Settings, chosen: Chosen) -> None:
 def run(settings: Settings, chosen: Chosen) -> int:
     """Start a job and wait for its end; the exit code. `NotFound`, `Unavailable`."""
     chosen = checked(chosen)
-    body = msgspec.to_builtins(chosen)
+    body = {name: part for name, part in shown(chosen).items() if part is not None}
     return _attend(
         settings,
         lambda: _job(ask(settings, "/v1/replays", body)),
@@ -147,8 +147,8 @@ def _attend(settings: Settings, live: Callable[[], Replay | None], begin: Begin)
     return 0
 
 
-def _job(answer: object) -> Replay | None:
-    return None if answer is None else msgspec.convert(answer, Replay)
+def _job(answer: Answer | None) -> Replay | None:
+    return None if answer is None else taken(answer, Replay)
 
 
 def _follow(settings: Settings, replay: Replay, tell: Tell) -> None:

@@ -131,7 +131,7 @@ def read(settings: Settings, query: Callable[[Records], Awaitable[T]]) -> T:
     """The answer to one query; `StartupError` when there is no database of ours."""
 
     async def run() -> T:
-        async with make_records(settings.store.url) as records:
+        async with make_records(settings.store.url, key=settings.master_key) as records:
             return await query(records)
 
     require_file(database_path(settings.store.url))

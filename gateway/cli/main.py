@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.cli import deliveries, lanes, replaying, subscriptions
+from gateway.cli import deliveries, doctor, keys, lanes, master, replaying, send, subscriptions
 from gateway.cli.options import (
     Config,
     Json,
@@ -37,7 +37,11 @@ app = typer.Typer(
 app.add_typer(subscriptions.app, name="subscriptions")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(lanes.app, name="lanes")
+app.add_typer(keys.app, name="keys")
+app.add_typer(master.app, name="secrets")
 app.command(name="replay")(replaying.replay)
+app.command(name="send")(send.send)
+app.command(name="doctor")(doctor.doctor)
 quarantine = typer.Typer()
 app.add_typer(quarantine, name="quarantine")
 printstudio = typer.Typer(no_args_is_help=True)

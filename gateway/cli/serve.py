@@ -15,6 +15,7 @@ from pathlib import Path
 
 import uvloop
 
+from gateway.cli.first_key import make_first_key
 from gateway.cli.installation import command, documentation
 from gateway.config.settings import PollSettings, Settings, SubscriptionSettings
 from gateway.egress.rules import parse_target
@@ -111,6 +112,7 @@ class Process:
         for number in SIGNALS:
             loop.add_signal_handler(number, self._stop)
         await self._gateway.start()
+        await make_first_key(self._gateway.keyring, self._settings, self._gateway.clock())
         _settle_down()
         servers = self._servers()
         serving = [asyncio.create_task(server.serve()) for server in servers]

@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.cli.control import LATER, Done, act_on, on_subscription
 from gateway.cli.look import draw, read, say
-from gateway.cli.secret_files import free_name, new_secret_file
+from gateway.cli.secret_files import keep_once
 from gateway.cli.tables import Column, View, local, to_json
 from gateway.config.advice import about_subscription, shops_of
 from gateway.config.document import read_document
@@ -137,15 +137,15 @@ def _keeping(
     name: str, config: Path | None, to: Path | None, act: Callable[[], Done]
 ) -> tuple[Done, str]:
     """Do it, and say where its secret is. Where a file is needed, it is made before."""
-    if to is None and sys.stdout.isatty():
-        done = act()
-        return done, f"Its secret, which is shown this once: {done.answer['secret']}"
     folder = config.parent if config is not None else Path()
-    path = to or free_name(folder, name)
-    with new_secret_file(path) as put:
-        done = act()
-        put(done.answer["secret"])
-    return done, f"Its secret is in {path}, and nowhere else to be read."
+    return keep_once(
+        act,
+        lambda done: str(done.answer["secret"]),
+        "Its secret",
+        to=to,
+        name=folder / name,
+        option="--secret-file",
+    )
 
 
 def _lines(found: SubscriptionDetail) -> Iterator[tuple[str, str]]:
@@ -167,6 +167,8 @@ def _lines(found: SubscriptionDetail) -> Iterator[tuple[str, str]]:
 def _shown(key: str, value: object) -> str:
     """A setting as the configuration would have it."""
     match value:
+        case bool():
+            return str(value).lower()
         case int() if key in DURATIONS:
             return show_duration(value)
         case list() if key == "schedule":

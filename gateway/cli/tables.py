@@ -34,6 +34,8 @@ HEAD = 80  # characters of an answer that a table shows; --json has all that was
 BODY_HEAD = 400  # characters of a rejected request's body, likewise
 
 STYLES = {
+    "ok": "green",
+    "warning": "yellow",
     "event": "green",
     "delivered": "green",
     "matched": "green",
@@ -46,11 +48,13 @@ STYLES = {
     "unlinked": "yellow",
     "paused": "yellow",
     "failing": "yellow",
+    "expired": "yellow",
     "problem": "red",
     "refused": "red",
     "quarantined": "red",
     "dead": "red",
     "gone": "red",
+    "revoked": "red",
 }
 """The words that have a colour on a terminal."""
 

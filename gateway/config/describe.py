@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.config.reader import Place, unwrap
-from gateway.config.settings import PollSettings, Settings
+from gateway.config.settings import NO_SECTION, PollSettings, Settings
 from gateway.config.values import (
     Rate,
     Secret,
@@ -23,7 +23,7 @@ from gateway.models import Duration, Size
 
 def describe(settings: Settings) -> list[tuple[str, str]]:
     """Every key's path and its value, written as in the file; a key without value is `not set`."""
-    sections = (name for name in settings.__struct_fields__ if name != "warnings")
+    sections = (name for name in settings.__struct_fields__ if name not in NO_SECTION)
     return [
         line for name in sections for line in _lines(getattr(settings, name), Place("").key(name))
     ]
@@ -58,7 +58,7 @@ def show_value(core: Any, value: object, key: str = "") -> str:
     if isinstance(value, Mapping):
         pairs = [f"{Place('').key(key).path} = {show_value(None, v)}" for key, v in value.items()]
         return f"{{ {', '.join(pairs)} }}" if pairs else "{}"
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return f"[{', '.join(show_value(None, item) for item in value)}]"
     return _show_scalar(value, key)
 

@@ -24,6 +24,7 @@ from gateway.config.reader import (
 )
 from gateway.config.secrets import Vault, bytes_of
 from gateway.config.settings import (
+    NO_SECTION,
     AdminSettings,
     EgressSettings,
     PollSettings,
@@ -35,13 +36,14 @@ from gateway.config.settings import (
     SubscriptionSettings,
 )
 from gateway.config.subscription import KINDS, SubscriptionReader
+from gateway.config.values import Secret
 from gateway.egress.rules import Rules
 from gateway.errors import ConfigError, NotFound, StartupError
 from gateway.providers.base import Options, Polled, Provider, calls, is_polled
 from gateway.providers.registry import provider_class, provider_names
 from gateway.signing import parse_secret
 
-SECTIONS = tuple(field.name for field in msgspec.structs.fields(Settings))[:-1]
+SECTIONS = tuple(name for name in Settings.__struct_fields__ if name not in NO_SECTION)
 FIXED = SECTIONS[: SECTIONS.index("sources")]
 SQLITE = "sqlite:///"
 THEIRS = 'what its provider signs with, as in secrets = ["${NAME}"]'
@@ -51,7 +53,9 @@ PARTS = (
     "options",
     "poll",
 )  # of a source: tables of its own in `Settings`, its own keys in the file
+RESERVED = {"gateway", "published"}  # sources of what it says itself, and of what is published
 OURS = "`gateway secret` makes one"
+MASTER_KEY = "GATEWAY_MASTER_KEY"
 
 
 def load(
@@ -84,7 +88,7 @@ def load_store(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """
     document = {} if path is None else read_document(path)
     loader = Loader(environ, file=None, providers=provider_class)
-    return Settings(store=loader.store(document))
+    return Settings(store=loader.store(document), master_key=_master_key(environ))
 
 
 class Loader:
@@ -98,6 +102,7 @@ class Loader:
         providers: Callable[[str], type[Provider]],
     ) -> None:
         self._overrides = Overrides(environ)
+        self._master_key = _master_key(environ)
         self._vault = Vault(environ, file)
         self._providers = providers
 
@@ -137,7 +142,14 @@ class Loader:
         egress = EgressSettings(**self._fixed("egress", EgressSettings, tables))
         rules_of(egress)
         retention = RetentionSettings(**self._fixed("retention", RetentionSettings, tables))
-        return Settings(server=server, admin=admin, store=store, egress=egress, retention=retention)
+        return Settings(
+            server=server,
+            admin=admin,
+            store=store,
+            egress=egress,
+            retention=retention,
+            master_key=self._master_key,
+        )
 
     def store(self, document: Mapping[str, object]) -> StoreSettings:
         """The settings of the store; `ConfigError`."""
@@ -227,6 +239,16 @@ class Loader:
         return msgspec.structs.replace(found, secrets=secrets)
 
 
+def _master_key(environ: Mapping[str, str]) -> Secret | None:
+    """What seals the secrets of the database, where it is to be no file beside it."""
+    text = environ.get(MASTER_KEY)
+    if text is None:
+        return None
+    if not text.strip():
+        raise ConfigError(MASTER_KEY, "is empty: unset it, and a key file is made and used")
+    return Secret(bytes_of(text))
+
+
 def _header_value(text: str) -> bytes:
     """A token as it stands in a header: printable ASCII (RFC 9110 5.5), without a blank."""
     if not (text.isascii() and text.isprintable()) or " " in text:
@@ -243,6 +265,8 @@ def _named(section: str, table: Mapping[str, object]) -> Iterable[tuple[str, obj
             raise Place(section).key(name).error(f'differs from "{other}" only by case')
     for name in table:
         check_name(name, Place(section).key(name))
+        if section == "sources" and name in RESERVED:
+            raise Place(section).key(name).error("is the gateway's own name: choose another")
     return table.items()
 
 

@@ -25,6 +25,7 @@ from gateway.config.values import (
     NAME,
     NAME_RULE,
     Allowed,
+    Filters,
     Rate,
     Secret,
     Start,
@@ -35,6 +36,7 @@ from gateway.config.values import (
     start_of,
 )
 from gateway.errors import ConfigError
+from gateway.filters.reading import FilterError, read_filters
 from gateway.models import Duration, Size
 
 PARSERS: Mapping[object, Callable[[str], object]] = {
@@ -152,6 +154,8 @@ def read(kind: Any, raw: object, place: Place) -> Any:
     if isinstance(raw, Given):
         place = Place(place.path, raw.variable)
         raw = from_text(core, raw)
+    if core is Filters:
+        return read_plain_filters(raw, place)
     expected = allowed.expected if allowed else phrase(core)
     try:
         value = _read_core(core, raw, place)
@@ -159,6 +163,19 @@ def read(kind: Any, raw: object, place: Place) -> Any:
     except ValueError:
         got = kind_of(raw) if holds_secrets(core) else show(raw)
     raise place.error(f"expected {expected}, got {got}")
+
+
+def read_plain_filters(raw: object, place: Place) -> Filters:
+    """Filters in their plain form, which were read to see that they can be; `ConfigError`."""
+    try:
+        read_filters(raw)
+    except FilterError as error:
+        path = place.path + error.path.removeprefix("filters")
+        sentence = error.sentence
+    else:
+        assert isinstance(raw, list)
+        return Filters(tuple(raw))
+    raise Place(path, place.variable).error(sentence)
 
 
 def _read_core(core: Any, raw: object, place: Place) -> object:
@@ -210,7 +227,9 @@ def from_text(core: Any, given: Given) -> object:
         return int(text)
     if core is float and re.fullmatch(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?", text):
         return float(text)
-    if origin in {tuple, dict} and text.startswith(("[", "{")):
+    if core is Filters and not text.strip():
+        return []
+    if (origin in {tuple, dict} or core is Filters) and text.startswith(("[", "{")):
         return _toml_value(text)
     if origin is tuple:
         return [Given(part.strip(), given.variable) for part in text.split(",") if text.strip()]

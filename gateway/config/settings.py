@@ -16,6 +16,7 @@ from gateway.config.values import (
     BatchSize,
     BatchWait,
     ClientError,
+    Filters,
     FinalStatus,
     Host,
     HostPattern,
@@ -146,8 +147,10 @@ class SubscriptionSettings(msgspec.Struct, frozen=True, kw_only=True):
     types: Types = ("order.*",)
     sources: tuple[Name, ...] = ()
     shops: tuple[Shop, ...] = ()
+    filters: Filters = Filters(())
     profile: ProfileName = "service"
     mode: Mode = PROFILES["service"].mode
+    flat: bool = False
     timeout: Time = PROFILES["service"].timeout
     slots: Slots = PROFILES["service"].slots
     rate: Rate | None = PROFILES["service"].rate
@@ -174,7 +177,10 @@ class SubscriptionSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole configuration; `warnings` are sentences for the operator, not errors."""
+    """The whole configuration; `warnings` are sentences for the operator, not errors.
+
+    `master_key` is the text of `GATEWAY_MASTER_KEY`, the one value that no file has a key for.
+    """
 
     server: ServerSettings = ServerSettings()
     admin: AdminSettings = AdminSettings()
@@ -184,3 +190,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sources: Mapping[str, SourceSettings] = {}
     subscriptions: Mapping[str, SubscriptionSettings] = {}
     warnings: tuple[str, ...] = ()
+    master_key: Secret | None = None
+
+
+NO_SECTION = {"warnings", "master_key"}  # what of `Settings` is no section of the file

@@ -27,6 +27,7 @@ from gateway.telemetry.redaction import SECRET_WORDS
 
 KINDS = kinds_of(SubscriptionSettings)
 FIELDS = {field.encode_name: field.name for field in msgspec.structs.fields(SubscriptionSettings)}
+FLAT_MODES = {Mode.STRUCTURED, Mode.JSON}
 A_HEADER = 'write the name and the value, as in headers = { Authorization = "Bearer ${NAME}" }'
 
 
@@ -63,8 +64,10 @@ def subscription_of(
         types=wanted.types,
         sources=wanted.sources,
         shops=wanted.shops,
+        filters=wanted.filters,
         profile=wanted.profile,
         mode=wanted.mode,
+        flat=wanted.flat,
         secrets=wanted.secrets,
         timeout=Millis(wanted.timeout),
         slots=wanted.slots,
@@ -142,6 +145,10 @@ class SubscriptionReader:
             raise place_of("ordering", table, place).error(
                 '"order" does not go with mode = "batch", whose events are of many orders: '
                 "choose one of them"
+            )
+        if found.flat and found.mode not in FLAT_MODES:
+            raise place_of("flat", table, place).error(
+                f'true does not go with mode = "{found.mode}": choose "json" or "structured"'
             )
 
 

@@ -1,7 +1,7 @@
 """Single values as a person writes them: times, sizes, rates, names, patterns; and what is allowed."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Annotated, Any, NewType
@@ -13,6 +13,7 @@ from gateway.events import LATEST, rfc3339
 from gateway.models import Duration, Millis, Size
 
 Rate = NewType("Rate", float)  # deliveries a second; in the configuration "20/s", "100/m", "none"
+Filters = NewType("Filters", tuple[Mapping[str, Any], ...])  # in their plain form
 Start = NewType("Start", int)  # milliseconds since 1970; in the configuration a time, "beginning"
 
 DAY = 86_400_000

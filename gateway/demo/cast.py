@@ -6,10 +6,9 @@ from enum import StrEnum
 
 import msgspec
 
-from gateway.demo.payloads import MARKETIGER, PRINTSTUDIO, STRIPE, Shopping
+from gateway.demo.payloads import MARKETIGER, PRINTSTUDIO, STRIPE, TRACKING, Shopping
 from gateway.models import Verdict
 
-TRACKING = "1Z999AA10123456784"
 PAID, SHIPPED, REVIEWED = 5, 10, 15  # codes of Marketiger
 
 
@@ -74,7 +73,7 @@ def _told_twice(now: int) -> Order:
             ),
             _printstudio(
                 "order.created",
-                buyer.printstudio_created(now - 238),
+                buyer.printstudio("order.created", now - 238),
                 verdict=merged,
                 says="order.created",
             ),
@@ -99,7 +98,9 @@ def _overtaken(now: int) -> Order:
         title="a stranger tries to cancel it; one callback overtakes another",
         steps=(
             _printstudio(
-                "order.created", buyer.printstudio_created(now - 140), makes=("order.created",)
+                "order.created",
+                buyer.printstudio("order.created", now - 140),
+                makes=("order.created",),
             ),
             _told(buyer, "order.paid", now - 139),
             _printstudio("order.cancelled", forged, verdict=None, forged=True),
@@ -197,13 +198,7 @@ def _told(buyer: Shopping, event: str, at: int) -> Step:
 
 
 def _shipped(buyer: Shopping, at: int) -> Step:
-    body = buyer.printstudio(
-        "order.shipped",
-        at,
-        trackingNumber=TRACKING,
-        carrier="UPS",
-        estimatedDelivery="2030-01-17",
-    )
+    body = buyer.printstudio("order.shipped", at)
     return _printstudio("order.shipped", body, makes=("order.shipped",), news=TRACKING)
 
 

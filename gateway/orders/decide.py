@@ -263,6 +263,7 @@ class _Session:
             at=fact.at,
             recorded=self.recorded,
             traceparent=origin.traceparent,
+            envelope=fact.envelope,
         )
         self.decision.events.append((origin.callback, event))
         self._note(entry, Verdict.EVENT, "", (event.id,), None)

@@ -54,6 +54,37 @@ class Calling(Provider, Protocol):
         ...
 
 
+class Occasion(msgspec.Struct, frozen=True, kw_only=True):
+    """What test callbacks tell of: an order of the shop, and what was paid for it and refunded.
+
+    `tag` is letters and digits that no other occasion has: the ids of the callbacks are made
+    with it, so that none is taken for a repeat. `minor` and `refunded` are cents.
+    """
+
+    order: str
+    tag: str
+    at: Millis
+    minor: int = 4926
+    refunded: int = 1200
+    tracking: str = "1Z999AA10123456784"
+
+
+class Sampling(Calling, Protocol):
+    """A provider that calls, and for `gateway send` can be played as well. Both methods are optional."""
+
+    def samples(self, occasion: Occasion) -> Mapping[str, bytes]:
+        """A body of each type that it sends, by the type's name, in test mode where it has one.
+
+        `normalize` reads that type in it, and an event id that has the occasion's tag. The same
+        occasion gives the same bytes.
+        """
+        ...
+
+    def sign(self, body: bytes, *, secret: bytes, now: Millis) -> Mapping[str, str]:
+        """All headers with which it would send this body now, such that `verify` returns."""
+        ...
+
+
 class Polled(Provider, Protocol):
     """A provider whose API is asked; it says what to ask, and reads the replies.
 
@@ -110,3 +141,12 @@ def is_polled(provider: type[Provider]) -> TypeGuard[type[Polled]]: ...
 def is_polled(provider: Provider | type[Provider]) -> bool:
     """Whether this provider has an API to ask."""
     return hasattr(provider, "authorize")
+
+
+@overload
+def can_sample(provider: Provider) -> TypeGuard[Sampling]: ...
+@overload
+def can_sample(provider: type[Provider]) -> TypeGuard[type[Sampling]]: ...
+def can_sample(provider: Provider | type[Provider]) -> bool:
+    """Whether this provider makes signed test callbacks."""
+    return calls(provider) and hasattr(provider, "samples") and hasattr(provider, "sign")

@@ -7,6 +7,7 @@ https://printstudio-docs.pages.dev/api/overview (errors). Of an order event's `d
 order id, keys and ids.
 """
 
+import hmac
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal, NamedTuple
@@ -30,6 +31,7 @@ from gateway.models import (
 )
 from gateway.providers import base
 from gateway.providers.printstudio_order import LIST, NAME, ORDER, Order, details, part_key
+from gateway.providers.printstudio_samples import samples
 from gateway.providers.reading import (
     check_unicode,
     count,
@@ -165,6 +167,21 @@ class PrintStudio:
             raise Rejected(f"{HEADER} is not sha256= and 64 hex digits")
         if not is_signed(callback.body, [found[1].lower().encode()], secrets):
             raise Rejected(f"the signature matches none of {counted_secrets(secrets)}")
+
+    def samples(self, occasion: base.Occasion) -> Mapping[str, bytes]:
+        """A test callback of each event."""
+        return samples(occasion)
+
+    def sign(
+        self,
+        body: bytes,
+        *,
+        secret: bytes,
+        now: Millis,  # noqa: ARG002 - the scheme signs no time
+    ) -> Mapping[str, str]:
+        """The headers with which the shop would send it."""
+        digest = hmac.digest(secret, body, "sha256").hex()
+        return {"content-type": "application/json", HEADER.lower(): f"sha256={digest}"}
 
     def normalize(self, callback: Callback) -> Reading:
         """Read one envelope; an event in no table is ignored, with a reason. Raises `Malformed`."""

@@ -5,7 +5,6 @@ https://docs.stripe.com/api/events/types (which event carries which object) and
 https://docs.stripe.com/currencies (units).
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, ClassVar, Final, Literal, NamedTuple
@@ -33,6 +32,8 @@ from gateway.providers.reading import (
     required_id,
     text,
 )
+from gateway.providers.stripe_samples import samples
+from gateway.providers.stripe_signature import HEADER, read_signature, write_signature
 
 
 class Kind(StrEnum):
@@ -94,10 +95,7 @@ UNLINKED: Final[Mapping[str, tuple[Unknown, bool]]] = {
     "ignore": (Unknown.IGNORE, False),
 }
 
-HEADER: Final = "Stripe-Signature"
-SIGNATURE_LIMIT: Final = 20  # Stripe sends one a secret, and has two secrets while one is rolled
 CHARGE_LIMIT: Final = 20  # an old payment intent lists up to ten of its charges
-_SECONDS = re.compile(r"[0-9]{1,12}")
 
 
 class StripeOptions(base.Options, frozen=True, kw_only=True):
@@ -188,7 +186,7 @@ class Stripe:
 
         Other schemes are ignored. Too old and too far in the future are rejected alike.
         """
-        timestamp, digests = _signature(only_header(callback, HEADER))
+        timestamp, digests = read_signature(only_header(callback, HEADER))
         if not is_signed(timestamp.encode() + b"." + callback.body, digests, secrets):
             raise Rejected(f"no v1 entry matches any of {counted_secrets(secrets)}")
         age = now - int(timestamp) * 1000
@@ -196,6 +194,18 @@ class Stripe:
             seconds = -(-abs(age) // 1000)
             side = "s old" if age > 0 else "s in the future"
             raise Rejected(f"the timestamp is {seconds} {side}, {tolerance // 1000} s are allowed")
+
+    def samples(self, occasion: base.Occasion) -> Mapping[str, bytes]:
+        """A test event of each type; the order stands where this source looks for it first."""
+        return samples(occasion, next(iter(self._options.order_id), None))
+
+    def sign(self, body: bytes, *, secret: bytes, now: Millis) -> Mapping[str, str]:
+        """The headers with which Stripe would send it."""
+        return {
+            "content-type": "application/json; charset=utf-8",
+            "user-agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
+            HEADER.lower(): write_signature(body, secret, now),
+        }
 
     def normalize(self, callback: Callback) -> Reading:
         """Read one event; what is not in `EVENTS` is ignored with a reason. Raises `Malformed`."""
@@ -299,27 +309,6 @@ class Stripe:
         if thing.payment_link is not None and not self._options.trust_client_reference:
             return None
         return required_id(thing.client_reference_id, "$.data.object.client_reference_id")
-
-
-def _signature(header: str) -> tuple[str, list[bytes]]:
-    """The timestamp and all `v1` digests; raises `Rejected` when the header has another form."""
-    times: list[str] = []
-    digests: list[bytes] = []
-    for element in header.split(","):
-        scheme, equals, value = element.partition("=")
-        if not equals:
-            raise Rejected(f"an element of {HEADER} has no =")
-        if scheme == "t":
-            times.append(value)
-        elif scheme == "v1":
-            digests.append(value.encode())
-    if len(times) != 1 or not _SECONDS.fullmatch(times[0]):
-        raise Rejected(f"{HEADER} needs one t of 1 to 12 digits")
-    if not digests:
-        raise Rejected(f"{HEADER} has no v1 signature")
-    if len(digests) > SIGNATURE_LIMIT:
-        raise Rejected(f"{HEADER} has more than {SIGNATURE_LIMIT} v1 signatures")
-    return times[0], digests
 
 
 def _ids(kind: Kind, thing: _Object) -> _Ids:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.keys import KeyRecord
 from gateway.models import (
     Callback,
     Decision,
@@ -210,6 +211,13 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     catching_up: bool = False
 
 
+class KeptKey(msgspec.Struct, frozen=True, kw_only=True):
+    """An API key that was not revoked, and the SHA-256 of its secret."""
+
+    record: KeyRecord
+    digest: bytes
+
+
 class Handover(Protocol):
     """Who takes the deliveries that are born leased: the dispatcher of this process."""
 
@@ -368,6 +376,30 @@ class Catalog(Protocol):
 
     async def heartbeat(self, now: Millis) -> None:
         """Write one row durably; `Unavailable` when the store cannot."""
+        ...
+
+
+class Keys(Protocol):
+    """What the keyring needs."""
+
+    async def create(self, record: KeyRecord, digest: bytes) -> None:
+        """Keep a new key; `digest` is the SHA-256 of its secret. `Conflict` when its id is known."""
+        ...
+
+    async def revoke(self, key: str, now: Millis) -> None:
+        """Note that a key ended; of one that ended before, the first time stays. `NotFound`."""
+        ...
+
+    async def all(self) -> Sequence[KeyRecord]:
+        """All keys, newest first, those that were revoked too."""
+        ...
+
+    async def present(self) -> Sequence[KeptKey]:
+        """All keys that were not revoked."""
+        ...
+
+    async def used(self, times: Mapping[str, Millis]) -> None:
+        """Write when each of these keys was last used, by id."""
         ...
 
 

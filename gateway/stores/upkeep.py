@@ -62,3 +62,20 @@ class Upkeep(Protocol):
     ) -> None:
         """Write what is known of sources, and publish operational events with it."""
         ...
+
+
+class Examined(msgspec.Struct, frozen=True, kw_only=True):
+    """What a database says of itself, read without changing anything.
+
+    `wal` is the bytes of the log. The subscriptions that are to get something are URLs by name:
+    those that a file declared when the gateway was last started, and the others.
+    """
+
+    version: int
+    newest: int  # the version that this gateway knows
+    pages: int
+    free_pages: int
+    wal: int
+    last_received: Millis | None
+    subscriptions: Mapping[str, str]
+    undeclared: Mapping[str, str]

@@ -1,13 +1,16 @@
 """What the faces read of a store: rows as they are shown, and `Records`, which changes nothing."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
+from gateway.keys import KeyRecord
 from gateway.models import Callback, Delivery, Millis, Note, Subscription
 from gateway.stores.base import Consent, Poll
 from gateway.stores.replaying import Chosen, Preview
+
+R = TypeVar("R")
 
 
 class CallbackRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,8 +232,65 @@ class LaneRow(msgspec.Struct, frozen=True, kw_only=True):
     behind: int
 
 
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events are listed; `since` and `until` are times of recording."""
+
+    type: str | None = None
+    order: str | None = None
+    shop: str | None = None
+    source: str | None = None
+    since: Millis | None = None
+    until: Millis | None = None
+
+
+class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which deliveries are listed; `state` is one of `retries.DeliveryState`."""
+
+    subscription: str | None = None
+    event: str | None = None
+    state: str | None = None
+
+
+class CallbackFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which callbacks are listed."""
+
+    source: str | None = None
+    verdict: str | None = None
+    since: Millis | None = None
+    until: Millis | None = None
+
+
+class Page(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
+    """A part of a list; `following` is the row before which the next part begins, None at the end."""
+
+    rows: Sequence[R]
+    following: int | None
+
+
 class Records(Protocol):
     """What the faces read; it changes nothing."""
+
+    async def event_page(
+        self, wanted: EventFilter, *, before: int | None, limit: int
+    ) -> Page[EventRow]:
+        """Events, newest first, from behind the row `before`."""
+        ...
+
+    async def delivery_page(
+        self, wanted: DeliveryFilter, *, before: int | None, limit: int
+    ) -> Page[DeliveryRow]:
+        """Deliveries, newest first; `NotFound` for an event or a subscription that never was."""
+        ...
+
+    async def callback_page(
+        self, wanted: CallbackFilter, *, before: int | None, limit: int
+    ) -> Page[CallbackRow]:
+        """Callbacks, newest first."""
+        ...
+
+    async def event_body(self, event: str) -> tuple[EventRow, bytes]:
+        """An event, and its CloudEvent as it is sent; `NotFound`."""
+        ...
 
     async def events(
         self, *, order: str | None, event_type: str | None, limit: int
@@ -290,6 +350,10 @@ class Records(Protocol):
 
     async def preview(self, chosen: Chosen) -> Preview:
         """What a replay would send again; `NotFound`."""
+        ...
+
+    async def keys(self) -> Sequence[KeyRecord]:
+        """All API keys, newest first, those that were revoked too."""
         ...
 
     async def rejected(self, source: str, *, limit: int) -> Sequence[RejectedRow]:

@@ -12,10 +12,11 @@ import msgspec
 
 from gateway.errors import Malformed, Rejected
 from gateway.models import Callback, Duration, Millis, Reading
-from gateway.providers.base import Calling, Options
+from gateway.providers.base import Calling, Options, can_sample
 from gateway.testing.damage import damaged
 from gateway.testing.judging import ending, made, refused, require, shown
 from gateway.testing.readings import check_reading
+from gateway.testing.sampling import check_samples
 
 TOLERANCE: Final = Duration(300_000)
 WRONG: Final = b"a-secret-of-somebody-else-0123456789abcdef"
@@ -36,7 +37,8 @@ def check_calling(
     `samples` are authentic callbacks as the provider would send them, one of each kind at least:
     header names in lower case, signed with one of `secrets` at about their `received_at`.
     `options` are those of a source, None for the defaults. Raises `AssertionError` with one
-    sentence for the first thing that does not hold; a few thousand calls a sample are made.
+    sentence for the first thing that does not hold; a few thousand calls a sample are made. What the
+    provider itself offers as samples is held against `gateway.providers.base.Sampling`.
     """
     require(samples, "give at least one authentic callback in samples")
     require(secrets and all(secrets), "give in secrets those that the samples are signed with")
@@ -48,6 +50,8 @@ def check_calling(
         _check_forged(provider, sample, secrets, about)
         _check_reading(provider, made(make, options), sample, about)
         _check_damaged(provider, sample, about)
+    if can_sample(provider):
+        check_samples(provider)
 
 
 class _Forged(NamedTuple):

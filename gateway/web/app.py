@@ -11,12 +11,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.events import schemas
 from gateway.runtime import Gateway
-from gateway.web.control import control_routes
+from gateway.web.api.operation import Door
+from gateway.web.api.table import routes_at
 from gateway.web.handshakes import METHODS, ROUTE, Granting
 from gateway.web.health import Ready, healthz
 from gateway.web.hooks import HOOKS, Hooks
 from gateway.web.problems import problem
-from gateway.web.replays import replay_routes
 from gateway.web.sources import source_routes
 from gateway.web.subscriptions import subscription_routes
 
@@ -79,13 +79,14 @@ def public_app(gateway: Gateway) -> ASGIApp:
         Route("/schemas/v1/{name}", Schemas().__call__),
         Route(ROUTE, granting.__call__, methods=METHODS),
         Route("/healthz", healthz),
+        *routes_at(gateway, Door.PUBLIC),
     ]
     return Public(hooks, _application(others))
 
 
 def admin_app(gateway: Gateway) -> ASGIApp:
     """What the operator reaches, on loopback by default."""
-    return _application(_health(gateway))
+    return _application([*_health(gateway), *routes_at(gateway, Door.ADMIN)])
 
 
 def control_app(gateway: Gateway) -> ASGIApp:
@@ -93,10 +94,9 @@ def control_app(gateway: Gateway) -> ASGIApp:
     return _application(
         [
             *_health(gateway),
-            *control_routes(gateway),
             *source_routes(gateway),
-            *replay_routes(gateway),
             *subscription_routes(gateway),
+            *routes_at(gateway, None),
         ]
     )
 

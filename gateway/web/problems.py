@@ -11,25 +11,47 @@ from gateway.errors import (
     BadRequest,
     ConfigError,
     Conflict,
+    Forbidden,
     GatewayError,
     NotFound,
     Rejected,
     TooLarge,
     TooSlow,
+    Unauthenticated,
     Unavailable,
+    Unprocessable,
     UnsupportedMedia,
 )
 
 STATUSES: Mapping[type[GatewayError], int] = {
     Rejected: 401,
+    Unauthenticated: 401,
+    Forbidden: 403,
     BadRequest: 400,
     NotFound: 404,
     TooSlow: 408,
     Conflict: 409,
     TooLarge: 413,
     UnsupportedMedia: 415,
+    Unprocessable: 422,
     Unavailable: 503,
 }
+
+CODES: Mapping[int, str] = {
+    400: "bad_request",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "too_slow",
+    409: "conflict",
+    413: "too_large",
+    415: "unsupported_media_type",
+    422: "unprocessable",
+    500: "internal",
+    503: "unavailable",
+}
+"""The stable word for each status of a problem: programs look at it, people at `detail`."""
 
 UNANSWERED = (
     *("ConfigError", "StartupError", "Malformed", "ForbiddenAddress", "UnfitEvent"),
@@ -43,24 +65,33 @@ PUBLIC: Mapping[type[GatewayError], str] = {
 """What a sender may know: the reason itself would help to forge."""
 
 
-def problem(status: int, detail: str, **headers: str) -> Response:
+def problem(status: int, detail: str, *, request_id: str | None = None, **headers: str) -> Response:
     """A problem as an answer; `headers` are further ones, as in `allow="POST"`."""
-    body = {"type": "about:blank", "title": responses.get(status, "Refused"), "status": status}
+    body = {
+        "type": "about:blank",
+        "title": responses.get(status, "Refused"),
+        "status": status,
+        "code": CODES.get(status, "refused"),
+        "detail": detail,
+    }
     return Response(
-        msgspec.json.encode(body | {"detail": detail}),
+        msgspec.json.encode(body if request_id is None else body | {"request_id": request_id}),
         status_code=status,
         media_type="application/problem+json",
         headers={name.replace("_", "-"): value for name, value in headers.items()},
     )
 
 
-def error_problem(error: GatewayError) -> Response:
+def error_problem(error: GatewayError, *, request_id: str | None = None) -> Response:
     """The answer to one of our errors."""
     status = STATUSES.get(type(error), 500)
     detail = PUBLIC.get(type(error), str(error))
+    headers: dict[str, str] = {}
     if isinstance(error, Unavailable):
-        return problem(status, detail, retry_after=str(error.retry_after))
-    return problem(status, detail)
+        headers["retry_after"] = str(error.retry_after)
+    if isinstance(error, Unauthenticated):
+        headers["www_authenticate"] = 'Bearer realm="gateway"'
+    return problem(status, detail, request_id=request_id, **headers)
 
 
 def answered(

@@ -15,10 +15,10 @@ import httpx2
 import msgspec
 import pytest
 
-from gateway.demo.cast import TRACKING, Order, Step, Way, orders
+from gateway.demo.cast import Order, Step, Way, orders
 from gateway.demo.ledger import Ledger, Sent, missing
 from gateway.demo.marketiger import Asked, MarketigerApi
-from gateway.demo.payloads import Shopping, headers
+from gateway.demo.payloads import TRACKING, Shopping, headers
 from gateway.demo.receivers import PARTS, Arrival, Receiver
 from gateway.models import Receipt, Verdict
 from gateway.signing import parse_secret, sign

@@ -256,8 +256,11 @@ def test_the_secret_is_not_logged(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         endpoint.consent = refuse(405)
         async with running(tmp_path, endpoint, asking(endpoint.port)) as world:
             await world.until(lambda: handshake(world) and handshake(world).asked_at)
-            await world.gateway.handshakes.grant(handshake(world).secret, None)
-            secret = handshake(world).secret
+            known = world.gateway.store.catalog.statuses[0].handshake
+            assert known is not None
+            secret = known.secret
+            assert (len(secret), handshake(world).secret) == (43, "")  # sealed in the file
+            await world.gateway.handshakes.grant(secret, None)
         ours = [line for line in caplog.messages if secret in line]
         assert ours == []
         assert any("handshake unsupported" in line for line in caplog.messages)

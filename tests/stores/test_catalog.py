@@ -224,7 +224,7 @@ def test_rotated_secrets_sign_until_the_overlap_is_over(run: Run) -> None:
         assert (await subscription(store, "crm")).secrets == (keys[third], keys[second])
         assert await store.catalog.expire(Millis(NOW + 5_000)) is None
         assert (await subscription(store, "crm")).secrets == (keys[third],)
-        assert query(store, "SELECT secret FROM secrets") == [(third.encode(),)]
+        assert len(query(store, "SELECT secret FROM secrets")) == 1
 
     run(story)
 

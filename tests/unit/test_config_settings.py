@@ -40,7 +40,7 @@ ZAPIER = ("zapier", "json", 5, 20.0, 30_000)
 
 
 def test_no_file_is_all_defaults() -> None:
-    assert load(None, {"GATEWAY_CONFIG": "x", "GATEWAY_MASTER_KEY": "y", "HOME": "/"}) == Settings()
+    assert load(None, {"GATEWAY_CONFIG": "x", "GATEWAY_KEY": "y", "HOME": "/"}) == Settings()
 
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:

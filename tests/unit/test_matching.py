@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.filters.reading import read_filters
 from gateway.matching import REASONS, Match, match, pack, unpack, wants_type
 from gateway.models import Event, Millis, Subscription
 
@@ -14,7 +15,7 @@ EVENT = Event(
     seq=2,
     time=Millis(0),
     recorded=Millis(0),
-    body=b"{}",
+    body=b'{"type":"order.paid","subject":"1001"}',
 )
 
 
@@ -53,13 +54,26 @@ def test_types(pattern: str, event_type: str, wanted: bool) -> None:
         ({"shops": ("berlin",)}, False, Match.MATCHED, "matched"),
         ({"enabled": False}, True, Match.DISABLED, "it was disabled"),
         ({}, True, Match.GONE, "it was gone (its endpoint had answered 410)"),
+        ({"filters": ({"exact": {"subject": "1001"}},)}, False, Match.MATCHED, "matched"),
+        (
+            {"filters": ({"exact": {"subject": "1002"}},)},
+            False,
+            Match.FILTER,
+            "its filters did not let it through",
+        ),
+        (
+            {"filters": ({"exact": {"subject": "1002"}},), "shops": ("paris",)},
+            False,
+            Match.SHOP,
+            "its shops do not include berlin",
+        ),
     ],
 )
 def test_the_first_reason_why_not(
     subscription: dict[str, object], gone: bool, verdict: Match, reason: str
 ) -> None:
     wanted = Subscription(id=1, name="a", url="", **subscription)  # type: ignore[arg-type]
-    found = match(wanted, EVENT, gone=gone)
+    found = match(wanted, EVENT, gone=gone, filters=read_filters(wanted.filters))
     assert found is verdict
     words = {"type": EVENT.type, "source": EVENT.source, "shop": EVENT.shop}
     assert REASONS[found].format(**words) == reason

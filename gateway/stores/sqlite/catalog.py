@@ -3,8 +3,9 @@
 A subscription that was removed keeps its row, whose `made` is then empty: its deliveries are still
 explained under its name. A new one of that name is another row, with another id.
 
-The secrets and the headers of subscriptions that no configuration declares stand in the file as
-they are; only its owner can read it. Encryption at rest comes with a later release.
+The secrets and the headers of subscriptions that no configuration declares, and what makes the URL
+of a handshake's callback secret, are sealed in the file (gateway/sealing.py). They are opened when
+the catalog is read, and never for a delivery.
 """
 
 import sqlite3
@@ -15,6 +16,7 @@ import msgspec
 
 from gateway.errors import Conflict, NotFound
 from gateway.models import Millis, Mode, Ordering, Subscription
+from gateway.sealing import Sealer
 from gateway.signing import parse_secret
 from gateway.stores.base import Consent, Handshake, Health, Status
 from gateway.stores.sqlite.batches import dissolve
@@ -22,6 +24,15 @@ from gateway.stores.sqlite.beginning import last_before
 from gateway.stores.sqlite.lanes import reorder
 from gateway.stores.sqlite.queue import bury
 from gateway.stores.sqlite.routes import Routes
+from gateway.stores.sqlite.sealed import (
+    open_consent,
+    open_headers,
+    open_secret,
+    seal_consent,
+    seal_headers,
+    seal_secret,
+    without_values,
+)
 from gateway.stores.sqlite.writer import Batch, Writer
 
 REMOVED = "its subscription was removed"
@@ -47,17 +58,20 @@ _pack = msgspec.msgpack.Encoder(enc_hook=_plain).encode
 
 STATUS = (
     "id, name, enabled, state, reason, hold_until, last_success, made, history IS NOT NULL,"
-    " failing_since, broken_until, trips, handshake"
+    " failing_since, broken_until, trips, handshake, headers, consent"
 )
 PRESENT = "(made IS NULL OR length(made) > 0)"
 """The condition of a row of `subscriptions` that was not removed."""
 
 
 class SqliteCatalog:
-    """`Catalog` on the writer's thread; keeps the present snapshot of the routes."""
+    """`Catalog` on the writer's thread; keeps the present snapshot of the routes.
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    `sealer` is asked for after the store was opened.
+    """
+
+    def __init__(self, writer: Writer, *, sealer: Callable[[], Sealer]) -> None:
+        self._writer, self._sealer = writer, sealer
         self._declared: dict[str, Subscription] | None = None  # None until `sync`
         self._changed: list[Callable[[Sequence[Status]], None]] = []
         self.statuses: Sequence[Status] = ()
@@ -93,7 +107,8 @@ class SqliteCatalog:
 
     async def create(self, subscription: Subscription, secret: str, now: Millis) -> Status:
         """See `gateway.stores.base.Catalog`."""
-        await self._writer.submit(lambda batch: _create(batch, subscription, secret, now))
+        seal = self._sealer()
+        await self._writer.submit(lambda batch: _create(batch, seal, subscription, secret, now))
         return await self._status(subscription.name)
 
     async def remove(
@@ -108,7 +123,10 @@ class SqliteCatalog:
 
     async def rotate(self, name: str, secret: str, now: Millis, *, overlap: Millis) -> Status:
         """See `gateway.stores.base.Catalog`."""
-        await self._writer.submit(lambda batch: _rotate(batch, name, secret, now, overlap))
+        seal = self._sealer()
+        await self._writer.submit(
+            lambda batch: _rotate(batch, seal, name, secret, now=now, overlap=overlap)
+        )
         return await self._status(name)
 
     async def expire(self, now: Millis) -> Millis | None:
@@ -120,7 +138,10 @@ class SqliteCatalog:
 
     async def consent(self, handshakes: Mapping[str, Handshake]) -> Collection[str]:
         """See `gateway.stores.base.Catalog`."""
-        unknown: list[str] = await self._writer.submit(lambda batch: _consent(batch, handshakes))
+        seal = self._sealer()
+        unknown: list[str] = await self._writer.submit(
+            lambda batch: _consent(batch, seal, handshakes)
+        )
         await self.refresh()
         return unknown
 
@@ -145,34 +166,44 @@ class SqliteCatalog:
             f"SELECT {STATUS} FROM subscriptions WHERE {PRESENT} ORDER BY id"  # noqa: S608
         ).fetchall()
         secrets: dict[int, list[bytes]] = {}
-        for number, secret in execute("SELECT subscription, secret FROM secrets ORDER BY id DESC"):
-            secrets.setdefault(number, []).append(parse_secret(secret.decode()))
+        for row in execute("SELECT subscription, id, secret FROM secrets ORDER BY id DESC"):
+            secret = open_secret(self._sealer(), *row)
+            secrets.setdefault(row[0], []).append(parse_secret(secret))
         revision = execute("SELECT max(revision) FROM revisions").fetchone()[0]
         return revision, [self._status_of(row, secrets.get(row[0], ())) for row in rows]
 
     def _status_of(self, row: Sequence[Any], secrets: Sequence[bytes]) -> Status:
         number, name, enabled, state, reason, hold_until, last_success, made = row[:8]
-        catching_up, failing_since, broken_until, trips, handshake = row[8:]
+        catching_up, failing_since, broken_until, trips, handshake, headers, consent = row[8:]
+        subscription = self._subscription(number, name, made, secrets, headers)
         return Status(
-            subscription=self._subscription(number, name, enabled, made, secrets),
+            subscription=msgspec.structs.replace(subscription, id=number, enabled=bool(enabled)),
             state=state,
             reason=reason,
             hold_until=hold_until,
             last_success=last_success,
             health=Health(failing_since=failing_since, broken_until=broken_until, trips=trips),
-            handshake=None if handshake is None else _handshake.decode(handshake),
+            handshake=None if handshake is None else self._handshake(number, handshake, consent),
             catching_up=bool(catching_up),
         )
 
     def _subscription(
-        self, number: int, name: str, enabled: int, made: bytes | None, secrets: Sequence[bytes]
+        self,
+        number: int,
+        name: str,
+        made: bytes | None,
+        secrets: Sequence[bytes],
+        headers: bytes | None,
     ) -> Subscription:
-        if made is not None:
-            known = msgspec.structs.replace(_made.decode(made), secrets=tuple(secrets))
-        else:
+        if made is None:
             dropped = Subscription(id=number, name=name, url="", declared=False)
-            known = (self._declared or {}).get(name, dropped)
-        return msgspec.structs.replace(known, id=number, enabled=bool(enabled))
+            return (self._declared or {}).get(name, dropped)
+        own = open_headers(self._sealer(), number, headers)
+        return msgspec.structs.replace(_made.decode(made), secrets=tuple(secrets), headers=own)
+
+    def _handshake(self, number: int, stored: bytes, consent: bytes | None) -> Handshake:
+        secret = open_consent(self._sealer(), number, consent)
+        return msgspec.structs.replace(_handshake.decode(stored), secret=secret)
 
 
 def described(subscription: Subscription) -> bytes:
@@ -217,7 +248,8 @@ def _sync(batch: Batch, declared: Sequence[Subscription]) -> None:
         _follow(batch, row[0], _stored.decode(row[1]), subscription)
         execute("DELETE FROM secrets WHERE subscription = ?", (row[0],))
         execute(
-            "UPDATE subscriptions SET declared = ?, enabled = ?, made = NULL WHERE id = ?",
+            "UPDATE subscriptions SET declared = ?, enabled = ?, made = NULL, headers = NULL"
+            " WHERE id = ?",
             (described(subscription), int(subscription.enabled), row[0]),
         )
     _note_revision(batch.connection)
@@ -271,7 +303,9 @@ def _note_revision(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO revisions (subscriptions) VALUES (?)", (names,))
 
 
-def _create(batch: Batch, subscription: Subscription, secret: str, now: Millis) -> None:
+def _create(
+    batch: Batch, sealer: Sealer, subscription: Subscription, secret: str, now: Millis
+) -> None:
     name = subscription.name
     _step_aside(batch.connection, name)
     row = batch.connection.execute(
@@ -281,16 +315,22 @@ def _create(batch: Batch, subscription: Subscription, secret: str, now: Millis) 
         whose = "the configuration declares, or declared," if row[0] else "there is already"
         raise Conflict(f"{whose} a subscription {name}: remove it first, or take another name")
     bare = msgspec.structs.replace(subscription, id=0, secrets=(), declared=False)
-    number = _insert(batch.connection, bare, made=_pack(bare))
-    _keep_secret(batch, number, secret, now)
+    number = _insert(batch.connection, bare, made=_pack(without_values(bare)))
+    batch.connection.execute(
+        "UPDATE subscriptions SET headers = ? WHERE id = ?",
+        (seal_headers(sealer, number, subscription.headers), number),
+    )
+    _keep_secret(batch, sealer, number, secret, now)
     _note_revision(batch.connection)
 
 
-def _keep_secret(batch: Batch, subscription: int, secret: str, now: Millis) -> None:
+def _keep_secret(batch: Batch, sealer: Sealer, subscription: int, secret: str, now: Millis) -> None:
     parse_secret(secret)  # what stands here is read at every start
-    batch.connection.execute(
-        "INSERT INTO secrets (subscription, secret, made_at) VALUES (?, ?, ?)",
-        (subscription, secret.encode(), now),
+    execute = batch.connection.execute
+    (number,) = execute("SELECT coalesce(max(id), 0) + 1 FROM secrets").fetchone()
+    execute(
+        "INSERT INTO secrets (id, subscription, secret, made_at) VALUES (?, ?, ?, ?)",
+        (number, subscription, seal_secret(sealer, subscription, number, secret), now),
     )
 
 
@@ -309,14 +349,17 @@ def _remove(batch: Batch, name: str, declared: Collection[str] | None) -> int:
     batch.connection.execute("DELETE FROM secrets WHERE subscription = ?", (number,))
     batch.connection.execute(
         "UPDATE subscriptions SET state = 'gone', reason = ?, enabled = 0, made = x'',"
-        " hold_until = NULL, history = NULL, handshake = NULL WHERE id = ?",
+        " hold_until = NULL, history = NULL, handshake = NULL, headers = NULL, consent = NULL"
+        " WHERE id = ?",
         (REMOVED, number),
     )
     _note_revision(batch.connection)
     return number
 
 
-def _rotate(batch: Batch, name: str, secret: str, now: Millis, overlap: Millis) -> None:
+def _rotate(
+    batch: Batch, sealer: Sealer, name: str, secret: str, *, now: Millis, overlap: Millis
+) -> None:
     execute = batch.connection.execute
     number, made = _find(batch, name)
     if made is None:
@@ -339,7 +382,7 @@ def _rotate(batch: Batch, name: str, secret: str, now: Millis, overlap: Millis) 
             f"{signing} secrets of subscription {name} sign already: wait until one has ended,"
             " or end them at once with an overlap of 0s"
         )
-    _keep_secret(batch, number, secret, now)
+    _keep_secret(batch, sealer, number, secret, now)
 
 
 def _expire(batch: Batch, now: Millis) -> tuple[int, int | None]:
@@ -349,15 +392,21 @@ def _expire(batch: Batch, now: Millis) -> tuple[int, int | None]:
     return ended, following
 
 
-def _consent(batch: Batch, handshakes: Mapping[str, Handshake]) -> list[str]:
-    return [
-        name
-        for name, handshake in handshakes.items()
-        if not batch.connection.execute(
-            f"UPDATE subscriptions SET handshake = ? WHERE name = ? AND {PRESENT}",  # noqa: S608
-            (_pack(handshake), name),
-        ).rowcount
-    ]
+def _consent(batch: Batch, sealer: Sealer, handshakes: Mapping[str, Handshake]) -> list[str]:
+    """Write how they stand; the names of which there is no subscription."""
+    unknown = []
+    for name, handshake in handshakes.items():
+        try:
+            number, _ = _find(batch, name)
+        except NotFound:
+            unknown.append(name)
+            continue
+        bare = msgspec.structs.replace(handshake, secret="")
+        batch.connection.execute(
+            "UPDATE subscriptions SET handshake = ?, consent = ? WHERE id = ?",
+            (_pack(bare), seal_consent(sealer, number, handshake.secret), number),
+        )
+    return unknown
 
 
 def _pause(batch: Batch, name: str, reason: str) -> None:

@@ -6,12 +6,25 @@ from typing import Any
 import aiosqlite
 import msgspec
 
+from gateway.filters.opened import Opened
+from gateway.filters.reading import FilterError, read_filters
+from gateway.filters.terms import explain
 from gateway.matching import REASONS, Match, unpack
 from gateway.models import Note
 from gateway.retries import CODES
+from gateway.stores.sqlite.keys import marks
 from gateway.stores.views import AttemptRow, CallbackRow, DeliveryRow, EventRow, Routing
 
 notes = msgspec.json.Decoder(list[Note])
+
+
+class Filtered(msgspec.Struct, frozen=True):
+    """Of the settings that the catalog keeps of a subscription, those that count here."""
+
+    filters: tuple[Mapping[str, Any], ...] = ()
+
+
+_filtered = msgspec.json.Decoder(Filtered)
 _names = msgspec.json.Decoder(list[tuple[int, str]])
 STATES = {code: str(state) for state, code in CODES.items()}
 
@@ -78,6 +91,10 @@ class Reading:
         revision, verdicts = unpack(row[10])
         names = await self._revision(revision)
         words = {"type": row[2], "source": row[3], "shop": row[4]}
+        routed = [(*one, verdict) for one, verdict in zip(names, verdicts, strict=False)]
+        failed = await self._failed(
+            row[0], [number for number, _, verdict in routed if verdict is Match.FILTER]
+        )
         return EventRow(
             id=row[1],
             type=row[2],
@@ -92,11 +109,31 @@ class Reading:
                 Routing(
                     subscription=name,
                     matched=verdict is Match.MATCHED,
-                    reason=REASONS[verdict].format(**words),
+                    reason=REASONS[verdict].format(**words) + failed.get(number, ""),
                 )
-                for (_, name), verdict in zip(names, verdicts, strict=False)
+                for number, name, verdict in routed
             ],
         )
+
+    async def _failed(self, event: int, subscriptions: Sequence[int]) -> Mapping[int, str]:
+        """What the present filters of these say against an event; nothing when they let it pass."""
+        found: dict[int, str] = {}
+        if not subscriptions:
+            return found
+        ((body,),) = await self.fetch("SELECT body FROM events WHERE id = ?", (event,))
+        opened = Opened.of(body)
+        rows = await self.fetch(
+            f"SELECT id, declared FROM subscriptions WHERE id IN ({marks(subscriptions)})",  # noqa: S608
+            subscriptions,
+        )
+        for number, declared in rows:
+            try:
+                failed = explain(read_filters(_filtered.decode(declared).filters), opened)
+            except FilterError:  # those of another version
+                continue
+            if failed is not None:
+                found[number] = f"; as they are now, {failed.reason}"
+        return found
 
     async def _revision(self, revision: int) -> list[tuple[int, str]]:
         if revision not in self._revisions:

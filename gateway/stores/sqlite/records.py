@@ -9,11 +9,16 @@ import aiosqlite
 import msgspec
 
 from gateway.errors import NotFound, StartupError
+from gateway.keys import KeyRecord
 from gateway.models import Callback, Delivery, Entry, Millis, Subscription
 from gateway.stores.base import Poll
 from gateway.stores.migrate import IDENTITY, check_identity, migrations
 from gateway.stores.replaying import Chosen, Preview
 from gateway.stores.sqlite.choosing import preview
+from gateway.stores.sqlite.keyring import ALL_KEYS, key_record
+from gateway.stores.sqlite.keys import BY_EVENT_ID
+from gateway.stores.sqlite.listing import Listing
+from gateway.stores.sqlite.master import Master
 from gateway.stores.sqlite.parked import read_lanes
 from gateway.stores.sqlite.polls import POLL, poll_of
 from gateway.stores.sqlite.reading import (
@@ -32,11 +37,15 @@ from gateway.stores.sqlite.single import request_of, story_of
 from gateway.stores.sqlite.stories import Stories
 from gateway.stores.sqlite.subscribed import subscription_detail, subscription_rows
 from gateway.stores.views import (
+    CallbackFilter,
     CallbackRow,
+    DeliveryFilter,
     DeliveryRow,
     DeliveryStory,
+    EventFilter,
     EventRow,
     LaneRow,
+    Page,
     RejectedRow,
     Story,
     SubscriptionDetail,
@@ -51,10 +60,10 @@ _headers = msgspec.msgpack.Decoder(list[tuple[bytes, bytes]])
 
 
 class SqliteRecords:
-    """`Records` of a database file; open it with `async with`."""
+    """`Records` of a database file; open it with `async with`. `key` is as in `SqliteStore`."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, key: bytes | None = None) -> None:
+        self._path, self._master = path, Master(path, key)
         self._opened: Reading | None = None
 
     async def __aenter__(self) -> Self:
@@ -107,6 +116,35 @@ class SqliteRecords:
         )
         return [await self._reading.event(row) for row in rows]
 
+    async def event_page(
+        self, wanted: EventFilter, *, before: int | None, limit: int
+    ) -> Page[EventRow]:
+        """See `gateway.stores.views.Records`."""
+        return await Listing(self._reading).events(wanted, before=before, limit=limit)
+
+    async def delivery_page(
+        self, wanted: DeliveryFilter, *, before: int | None, limit: int
+    ) -> Page[DeliveryRow]:
+        """See `gateway.stores.views.Records`."""
+        await self._require(wanted.subscription)
+        return await Listing(self._reading).deliveries(wanted, before=before, limit=limit)
+
+    async def callback_page(
+        self, wanted: CallbackFilter, *, before: int | None, limit: int
+    ) -> Page[CallbackRow]:
+        """See `gateway.stores.views.Records`."""
+        return await Listing(self._reading).callbacks(wanted, before=before, limit=limit)
+
+    async def event_body(self, event: str) -> tuple[EventRow, bytes]:
+        """See `gateway.stores.views.Records`."""
+        rows = await self._reading.fetch(f"{EVENT} WHERE {BY_EVENT_ID}", (event,))
+        if not rows:
+            raise NotFound(f"there is no event {event}")
+        ((body,),) = await self._reading.fetch(
+            "SELECT body FROM events WHERE id = ?", (rows[0][0],)
+        )
+        return await self._reading.event(rows[0]), body
+
     async def deliveries(
         self, *, subscription: str | None, state: str | None, limit: int
     ) -> Sequence[DeliveryRow]:
@@ -139,7 +177,7 @@ class SqliteRecords:
 
     async def delivery_request(self, delivery: str, now: Millis) -> tuple[Delivery, Subscription]:
         """See `gateway.stores.base.Records`."""
-        return await request_of(self._reading, delivery, now)
+        return await request_of(self._reading, delivery, now, self._master.reader)
 
     async def unlinked(self, *, limit: int) -> Sequence[UnlinkedRow]:
         """See `gateway.stores.base.Records`."""
@@ -186,6 +224,10 @@ class SqliteRecords:
     async def preview(self, chosen: Chosen) -> Preview:
         """See `gateway.stores.base.Records`."""
         return await preview(self._reading.fetch, chosen)
+
+    async def keys(self) -> Sequence[KeyRecord]:
+        """See `gateway.stores.views.Records`."""
+        return [key_record(row) for row in await self._reading.fetch(ALL_KEYS)]
 
     async def rejected(self, source: str, *, limit: int) -> Sequence[RejectedRow]:
         """See `gateway.stores.base.Records`."""

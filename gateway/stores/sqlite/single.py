@@ -1,12 +1,13 @@
 """One delivery: everything about it, and the request that it is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from gateway.errors import NotFound
+from gateway.errors import NotFound, StartupError
 from gateway.models import Delivery, Millis, Mode, Subscription
+from gateway.sealing import Sealer, SealError
 from gateway.signing import parse_secret
 from gateway.stores.base import Consent, Handshake
 from gateway.stores.sqlite.batches import batch_id
@@ -20,6 +21,7 @@ from gateway.stores.sqlite.reading import (
     delivery_row,
     number_of,
 )
+from gateway.stores.sqlite.sealed import open_secret
 from gateway.stores.views import DeliveryStory, Standing
 
 STANDING = (
@@ -52,11 +54,14 @@ async def story_of(reading: Reading, name: str) -> DeliveryStory:
     )
 
 
-async def request_of(reading: Reading, name: str, now: Millis) -> tuple[Delivery, Subscription]:
+async def request_of(
+    reading: Reading, name: str, now: Millis, sealer: Callable[[], Sealer]
+) -> tuple[Delivery, Subscription]:
     """A delivery as it is sent, and its subscription as the store knows it; `NotFound`.
 
-    A member of a batch is sent as that batch. The secrets are those that the store has at `now`;
-    of own headers that stand in the configuration, only the names are known.
+    A member of a batch is sent as that batch. The secrets are those that the store has at `now`:
+    where there are any, `sealer` opens them, or `StartupError`. Of own headers only the names are
+    told.
     """
     number, _ = await _found(reading, name)
     rows = await reading.fetch(
@@ -64,17 +69,28 @@ async def request_of(reading: Reading, name: str, now: Millis) -> tuple[Delivery
         " FROM deliveries d JOIN subscriptions s ON s.id = d.subscription WHERE d.id = ?",
         (number,),
     )
-    secrets = await reading.fetch(
-        "SELECT secret FROM secrets WHERE subscription = ?"
+    sealed = await reading.fetch(
+        "SELECT subscription, id, secret FROM secrets WHERE subscription = ?"
         " AND (expires_at IS NULL OR expires_at > ?) ORDER BY id DESC",
         (rows[0][0], now),
     )
-    subscription = _subscription(rows[0], [parse_secret(one.decode()) for (one,) in secrets])
+    subscription = _subscription(rows[0], _opened(sealed, sealer) if sealed else ())
     leader = rows[0][4]
     if leader is not None:  # it was batched, whatever the mode is by now
         subscription = msgspec.structs.replace(subscription, mode=Mode.BATCH)
     delivery = await _delivery(reading, number, subscription, leader)
     return delivery, subscription
+
+
+def _opened(rows: Sequence[Row], sealer: Callable[[], Sealer]) -> Sequence[bytes]:
+    key = sealer()
+    try:
+        return [parse_secret(open_secret(key, *row)) for row in rows]
+    except SealError as error:
+        raise StartupError(
+            f"the secrets of this subscription cannot be opened: {error}; take the master key that"
+            " the gateway runs with"
+        ) from None
 
 
 async def _found(reading: Reading, name: str) -> tuple[int, Row]:
@@ -114,6 +130,7 @@ def _subscription(row: Row, secrets: Sequence[bytes]) -> Subscription:
         name=name,
         url=shown["url"],
         mode=Mode(shown["mode"]),
+        flat=shown.get("flat", False),
         headers=tuple((header, b"") for header in shown.get("headers", ())),
         origin=shown.get("origin"),
         declared=made is None,

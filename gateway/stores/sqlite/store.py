@@ -1,10 +1,12 @@
-"""The SQLite store: one owner, one writer, and its three protocols side by side."""
+"""The SQLite store: one owner, one writer, and its protocols side by side."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from gateway.stores.sqlite.catalog import SqliteCatalog
+from gateway.stores.sqlite.keyring import SqliteKeys
 from gateway.stores.sqlite.lock import Owner
+from gateway.stores.sqlite.master import Master
 from gateway.stores.sqlite.outbox import SqliteOutbox
 from gateway.stores.sqlite.polls import SqlitePolls
 from gateway.stores.sqlite.queue import SqliteQueue
@@ -16,26 +18,34 @@ from gateway.stores.sqlite.writer import Writer
 
 
 class SqliteStore:
-    """Open it once a process; `open` takes the lock and raises `StartupError` in one sentence."""
+    """Open it once a process; `open` takes the lock and raises `StartupError` in one sentence.
 
-    def __init__(self, path: Path, *, on_fatal: Callable[[str], None]) -> None:
-        self.path = path
+    `key` is the text of the master key; None where it lies in a file beside the database.
+    """
+
+    def __init__(
+        self, path: Path, *, on_fatal: Callable[[str], None], key: bytes | None = None
+    ) -> None:
+        self.path, self._key = path, key
+        self._master = Master(path, key)
         self._owner = Owner(path)
         self._writer = Writer(path, on_fatal=on_fatal)
-        self.catalog = SqliteCatalog(self._writer)
+        self.catalog = SqliteCatalog(self._writer, sealer=lambda: self._master.sealer)
         self.outbox = SqliteOutbox(self._writer, route=lambda: self.catalog.routes)
         self.queue = SqliteQueue(self._writer, route=lambda: self.catalog.routes)
         self.polls = SqlitePolls(self._writer, route=lambda: self.catalog.routes)
         self.upkeep = SqliteUpkeep(self._writer, route=lambda: self.catalog.routes)
         self.replays = SqliteReplays(self._writer, path, statuses=lambda: self.catalog.statuses)
+        self.keys = SqliteKeys(self._writer)
         self.rejections = SqliteRejections(path)
         self.attach = self._writer.attach
 
     def open(self) -> None:
-        """Take the lock, open and migrate the file; all leases of the last owner are void."""
+        """Take the lock, hold the key against the file, open and migrate that; all leases are void."""
         self._owner.acquire()
         try:
-            self._writer.open()
+            self._master.find()
+            self._writer.open(self._master.settle)
         except BaseException:
             self._owner.release()
             raise
@@ -47,7 +57,7 @@ class SqliteStore:
 
     def records(self) -> SqliteRecords:
         """A reader of this file."""
-        return SqliteRecords(self.path)
+        return SqliteRecords(self.path, key=self._key)
 
     async def close(self) -> None:
         """Write what waits, close the file, let go of the lock."""

@@ -149,11 +149,12 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
 
-    def open(self) -> None:
-        """Open, migrate and check the database; `StartupError`."""
+    def open(self, settle: Callable[[sqlite3.Connection], None]) -> None:
+        """Open, migrate and check the database, and `settle` what no statement can; `StartupError`."""
         self._connection = connect(self._path)
         try:
             migrate(self._connection, str(self._path))
+            settle(self._connection)
         except BaseException:
             self._connection.close()
             raise

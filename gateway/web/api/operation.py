@@ -1,0 +1,88 @@
+"""One call of the API, as data: who may make it where, what goes in, what comes out.
+
+The routes, the authorization, the checks of what comes in and the OpenAPI document are all made
+from these rows (`doors.py`, `openapi.py`); a route that has none does not exist.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from gateway.keyring import Principal
+from gateway.keys import Role
+from gateway.runtime import Gateway
+from gateway.web.api.cursors import Cursors
+
+Q = TypeVar("Q")
+B = TypeVar("B")
+
+
+class Door(StrEnum):
+    """The listeners; the owner's control socket has all that any of them has."""
+
+    PUBLIC = "public"
+    ADMIN = "admin"
+
+
+ADMINS = frozenset({Role.ADMIN})
+OPERATORS = frozenset({Role.ADMIN, Role.OPERATOR})
+READERS = OPERATORS | {Role.READER}
+PUBLISHERS = OPERATORS | {Role.PUBLISHER}
+SUBSCRIBERS = OPERATORS | {Role.SUBSCRIBER}
+EVERYONE = frozenset(Role)
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No query parameters, or no body."""
+
+
+class Call(msgspec.Struct, Generic[Q, B], frozen=True, kw_only=True):
+    """One request that was let in; `path` has the values of the path's parameters.
+
+    `request` is for who reads its headers, or a body that is no JSON of ours.
+    """
+
+    gateway: Gateway
+    cursors: Cursors
+    principal: Principal
+    path: Mapping[str, str]
+    query: Q
+    body: B
+    request: Request
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the table. `act` answers with a row, a list of rows, or a `Response` of its own.
+
+    `name` is the operation's id in the OpenAPI document, `status` that of a success, `codes` are
+    the problems that it can answer beside those of every call. With `takes`, media types, `act`
+    reads the body itself.
+    """
+
+    method: str
+    path: str
+    name: str
+    tag: str
+    roles: frozenset[Role]
+    doors: frozenset[Door]
+    act: Callable[[Call[Any, Any]], Awaitable[object]]
+    query: type[msgspec.Struct] = Nothing
+    body: type[msgspec.Struct] | None = None
+    answer: Any = None
+    status: int = 200
+    codes: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """What it does, as `act` says it."""
+        return (self.act.__doc__ or "").partition("\n")[0]
+
+
+def doors_of(roles: frozenset[Role]) -> frozenset[Door]:
+    """Where the calls of these roles are reached (design 8): the public door has two roles."""
+    outside = {Role.PUBLISHER, Role.SUBSCRIBER}
+    return frozenset(Door) if roles & outside else frozenset({Door.ADMIN})

@@ -1,0 +1,69 @@
+"""The call that publishes: CloudEvents of internal services, in all three content modes."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from gateway.config.values import SHOP
+from gateway.errors import BadRequest, UnsupportedMedia
+from gateway.published import BATCHED, STRUCTURED, read
+from gateway.web.api.doors import read_body
+from gateway.web.api.operation import PUBLISHERS, Call, Operation, doors_of
+
+
+class PublishQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which shop the events are of."""
+
+    shop: Annotated[str, Meta(min_length=1, max_length=100)] = "default"
+
+
+class PublishedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an event: our id for it, and the names of the subscriptions that it is for.
+
+    A `duplicate` has the `source` and `id` of an earlier one: that one counts.
+    """
+
+    id: str
+    duplicate: bool
+    subscriptions: list[str]
+
+
+async def publish(call: Call[PublishQuery, None]) -> PublishedEvent | list[PublishedEvent]:
+    """Publish a CloudEvent, or a batch; it is stored durably, and delivered like all others."""
+    headers = call.request.headers
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMedia("send the body as it is, without a content encoding")
+    if SHOP.fullmatch(call.query.shop) is None:
+        raise BadRequest("shop: not a name of a shop")
+    limit = call.gateway.settings.server.body_limit
+    body = await read_body(call.request, limit)
+    kind = headers.get("content-type", "")
+    events = read(kind, headers.items(), body)
+    accepted = await call.gateway.publisher.publish(events, shop=call.query.shop)
+    answers = []
+    async with call.gateway.store.records() as records:
+        for one in accepted:
+            row, _ = await records.event_body(one.id)
+            names = [routing.subscription for routing in row.routing if routing.matched]
+            answers.append(PublishedEvent(id=one.id, duplicate=one.duplicate, subscriptions=names))
+    return answers if kind.lower().startswith(BATCHED) else answers[0]
+
+
+PUBLISHING: Sequence[Operation] = (
+    Operation(
+        method="POST",
+        path="/v1/events",
+        name="publishEvents",
+        tag="events",
+        roles=PUBLISHERS,
+        doors=doors_of(PUBLISHERS),
+        act=publish,
+        query=PublishQuery,
+        answer=PublishedEvent | list[PublishedEvent],
+        status=202,
+        codes=("too_large", "unsupported_media_type", "unprocessable"),
+        takes=(STRUCTURED, BATCHED, "application/json"),
+    ),
+)
