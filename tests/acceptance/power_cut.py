@@ -17,7 +17,7 @@ from random import Random
 
 import msgspec
 
-from gateway.stores.sqlite.keys import BY_EVENT_ID
+from gateway.stores.sqlite.keys import EVENT_ROW
 from tests.acceptance import trace
 from tests.acceptance.disk import Disk
 from tests.acceptance.harness import Gateway, Wanted, secret
@@ -163,7 +163,7 @@ def _lost(connection: sqlite3.Connection, acked: Acked) -> str | None:
     for event in receipt.events:
         found = connection.execute(
             "SELECT count(*) FROM events JOIN deliveries ON deliveries.event = events.id"
-            f" WHERE {BY_EVENT_ID}",
+            f" WHERE events.id IN ({EVENT_ROW})",
             (event,),
         ).fetchone()
         if found != (1,):

@@ -59,4 +59,4 @@ def test_pending_deliveries_are_searched_by_their_state(sql: str) -> None:
 
 def test_an_event_is_found_by_its_id() -> None:
     used = plan(EVENT_ROW)
-    assert "events_event_id (<expr>=?)" in used
+    assert "events_event_id (<expr>=? AND <expr>=?)" in used

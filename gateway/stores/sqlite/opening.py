@@ -12,7 +12,7 @@ from gateway.errors import StartupError
 from gateway.stores.migrate import IDENTITY, check_identity
 
 SYNCHRONOUS = "FULL"  # NORMAL lost acknowledged rows in 129 of 150 simulated power cuts
-CACHE = 40 * 1024  # KiB of pages kept in memory
+CACHE = 20 * 1024  # KiB of pages kept in memory
 BUSY = 2_000  # ms that another program which holds the file is waited for
 
 logger = logging.getLogger("gateway.store")
