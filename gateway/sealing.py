@@ -31,7 +31,7 @@ class Sealer:
     """Seals with the key `current`; opens what that one sealed, or one of `older`, 32 bytes each."""
 
     def __init__(self, current: bytes, *older: bytes) -> None:
-        self._id = key_id(current)
+        self._current, self._id = current, key_id(current)
         self._ciphers = {key_id(key): ChaCha20Poly1305(key) for key in (*older, current)}
 
     def seal(self, record: str, secret: bytes) -> bytes:
@@ -51,6 +51,10 @@ class Sealer:
             return cipher.decrypt(nonce, sealed[1 + ID + NONCE :], head + record.encode())
         except InvalidTag:
             raise SealError(f"{record} was changed, or belongs elsewhere") from None
+
+    def derived(self, purpose: str) -> bytes:
+        """A key of 32 bytes for another purpose, the same for as long as the master key is."""
+        return blake2b(purpose.encode(), key=self._current, digest_size=32).digest()
 
 
 def new_key() -> bytes:

@@ -6,10 +6,29 @@ from pathlib import Path
 
 from gateway.cli import first_key
 from gateway.keyring import USE_INTERVAL
-from gateway.keys import ID_BYTES, MAY, SECRET_BYTES, make_key, parse_key
+from gateway.keys import ID_BYTES, MAY, SECRET_BYTES, Role, make_key, parse_key
 from gateway.web.api.keys import NewKey
+from gateway.web.api.operation import Door
+from gateway.web.api.table import OPERATIONS
 
+MARK = "<!-- calls: from the code, see tests/test_api_docs.py -->\n"
 TEXT = (Path(__file__).parents[1] / "docs/api.md").read_text("utf-8")
+
+
+def calls() -> str:
+    """The table of all calls, as `docs/api.md` has it between its marks."""
+    rows = ["| call | what it does | roles |", "|---|---|---|"]
+    for operation in sorted(OPERATIONS, key=lambda one: (one.tag, one.path, one.method)):
+        roles = "all" if operation.roles == set(Role) else ", ".join(sorted(operation.roles))
+        public = " ¹" if Door.PUBLIC in operation.doors else ""
+        call = f"`{operation.method} {operation.path}`{public}"
+        rows.append(f"| {call} | {operation.summary} | {roles} |")
+    return "\n".join([*rows, "", "¹ also at the public listener", ""])
+
+
+def test_all_calls_are_told_of() -> None:
+    told = TEXT.partition(MARK)[2].partition("\n- **Lists**")[0]
+    assert told.strip() == calls().strip(), f"write this into docs/api.md:\n{calls()}"
 
 
 def test_the_roles_are_those_of_the_code() -> None:

@@ -125,6 +125,7 @@ def test_a_gateway_that_runs_is_well_and_is_left_alone(patient: Patient) -> None
     assert asyncio.run(patient.gateway.stop()) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_nothing_changes_when_none_runs(patient: Patient, end: str) -> None:
     """Also the log of one that was killed stays as it is, though what is in it is read."""
@@ -191,6 +192,7 @@ def test_a_subscription_that_speaks_no_tls(patient: Patient) -> None:
     assert "SSL_CERT_FILE" in one["advice"]
 
 
+@pytest.mark.slow
 def test_a_subscription_of_the_store_is_tried_too(patient: Patient) -> None:
     asyncio.run(patient.gateway.start())
     url = f"http://127.0.0.1:{patient.closed}/{CANARY}"
@@ -230,6 +232,7 @@ async def _closing(stranger: socket.socket, patient: Patient) -> dict[str, list[
         return await asyncio.to_thread(patient.doctor, code=1)
 
 
+@pytest.mark.slow
 def test_files_that_others_may_read_and_a_bad_configuration(patient: Patient) -> None:
     asyncio.run(patient.gateway.start())
     asyncio.run(patient.gateway.stop())
@@ -242,6 +245,7 @@ def test_files_that_others_may_read_and_a_bad_configuration(patient: Patient) ->
     assert "subscription good" in found  # as the database knows it of the last start
 
 
+@pytest.mark.slow
 def test_a_damaged_database_and_a_foreign_one(patient: Patient) -> None:
     asyncio.run(patient.gateway.start())
     asyncio.run(patient.gateway.stop())

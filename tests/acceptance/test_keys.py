@@ -147,6 +147,7 @@ def test_keys_are_made_shown_and_revoked(place: Place) -> None:
     place.canary(key, place.admin_key.read_text().strip())
 
 
+@pytest.mark.slow
 def test_without_a_gateway_it_is_done_on_the_store(place: Place) -> None:
     assert "is not there yet" in place.refused("create", "--role", "reader")
     assert not list(place.folder.glob("*.secret"))
@@ -174,6 +175,7 @@ def test_a_terminal_is_shown_the_key_once(place: Place) -> None:
     assert (code, key.split("_")[1] in said, KEY.search(said)) == (0, True, None)
 
 
+@pytest.mark.slow
 def test_refusals_change_nothing_and_leave_no_file(place: Place) -> None:
     place.start()
     before = place.list()
@@ -192,6 +194,7 @@ def test_refusals_change_nothing_and_leave_no_file(place: Place) -> None:
     assert [path.name for path in place.folder.glob("*.secret")] == ["mine.secret"]
 
 
+@pytest.mark.slow
 def test_an_empty_list_says_what_to_do(place: Place) -> None:
     place.start()
     place.stop()
@@ -237,6 +240,7 @@ def test_what_a_broken_start_left_is_replaced(place: Place) -> None:
     assert not half.exists()
 
 
+@pytest.mark.slow
 def test_a_place_where_the_key_cannot_be_put(place: Place) -> None:
     place.admin_key.mkdir()
     with pytest.raises(DidNotStart) as refused:
@@ -262,6 +266,7 @@ def test_a_terminal_is_shown_the_first_key(place: Place) -> None:
     assert (code, KEY.findall(said)) == (0, [])
 
 
+@pytest.mark.slow
 def test_a_database_of_before_gets_one_at_its_next_start(place: Place) -> None:
     place.start()
     place.stop()

@@ -348,6 +348,7 @@ def test_a_round_with_nothing_to_ask_ends_no_failure(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_a_back_off_is_held_by_the_background_task(tmp_path: Path) -> None:
     async def story() -> None:
         async with serving(Limited()) as api, asking(tmp_path, api, interval="1s") as asked:

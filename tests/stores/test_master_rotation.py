@@ -98,6 +98,7 @@ def test_not_while_a_gateway_runs(tmp_path: Path) -> None:
     owner.release()
 
 
+@pytest.mark.slow
 def test_killed_at_every_step_and_at_random(tmp_path: Path) -> None:
     seed = random.randrange(10**6)
     done = subprocess.run(

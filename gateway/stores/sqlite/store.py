@@ -55,6 +55,10 @@ class SqliteStore:
         self._writer.start()
         await self.queue.void_leases()
 
+    def secret_for(self, purpose: str) -> bytes:
+        """A key of 32 bytes that outlives a restart, not a change of the master key."""
+        return self._master.sealer.derived(purpose)
+
     def records(self) -> SqliteRecords:
         """A reader of this file."""
         return SqliteRecords(self.path, key=self._key)

@@ -34,9 +34,7 @@ logger = logging.getLogger("gateway.api")
 
 def api_routes(gateway: Gateway, operations: Iterable[Operation], *, owner: bool) -> list[Route]:
     """The routes of these calls; at the owner's socket nobody needs a key."""
-    cursors = Cursors(
-        secrets.token_bytes(32)
-    )  # a list is gone through within one life of a process
+    cursors = Cursors(lambda: gateway.store.secret_for("cursors"))
     return [
         Route(
             operation.path,

@@ -205,6 +205,7 @@ def _reads(
     *,
     query: type[msgspec.Struct] = Nothing,
     roles: frozenset[Role] = READERS,
+    may_miss: bool = False,
 ) -> Operation:
     return Operation(
         method="GET",
@@ -216,7 +217,7 @@ def _reads(
         act=act,
         query=query,
         answer=answer,
-        codes=("not_found",) if "{" in path else (),
+        codes=("not_found",) if may_miss or "{" in path else (),
     )
 
 
@@ -235,6 +236,7 @@ READING: Sequence[Operation] = (
         list_deliveries,
         DeliveryList,
         query=DeliveryQuery,
+        may_miss=True,
     ),
     _reads(
         "/v1/deliveries/{id}",
