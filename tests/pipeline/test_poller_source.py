@@ -375,8 +375,8 @@ def test_an_unknown_status_is_not_told_again_when_it_is_read_anew(tmp_path: Path
                 await asked.poll()
                 told = asked.told(number)
                 assert told == ["order.created", "order.updated"]
+            before = len(api.requests)
             async with asking(tmp_path, api, token="new-token") as asked:
-                before = len(api.requests)
                 await asked.world.until(lambda: asked.watched(number)["seen"] is not None)
                 await asked.idle()
                 assert len(api.requests) > before
