@@ -14,6 +14,7 @@ GatewayError
 ├── Malformed(path)        authentic, but it cannot be normalized; quarantined, 202
 ├── NotFound               no such source, delivery, subscription ...; 404
 ├── Conflict               it cannot be done in the present state; 409
+├── PreconditionFailed     it was changed since it was read; 412
 ├── AskFailed              a provider's API gave no usable answer: it is asked again later
 │   ├── Unreached          nothing was sent: no connection was made
 │   ├── TokenRefused       it does not take our token: the source asks no more until it is changed
@@ -88,6 +89,10 @@ class NotFound(GatewayError):
 
 class Conflict(GatewayError):
     """It cannot be done in the present state."""
+
+
+class PreconditionFailed(GatewayError):
+    """It was changed since the caller has read it."""
 
 
 class Unavailable(GatewayError):

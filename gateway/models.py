@@ -317,7 +317,8 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
 
     `start` is the event time from which on a new subscription gets history: 0 is the beginning,
     None only what comes. `declared` says that it stands in the configuration file. `origin` is what
-    its handshake asks for, None without one (`handshake = false`).
+    its handshake asks for, None without one (`handshake = false`). `owner` is the id of the API key
+    that made it, None for the configuration's and the command line's; at `expires_at` it is removed.
     """
 
     id: int
@@ -345,6 +346,9 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     batch_wait: Millis = Millis(1_000)
     start: Millis | None = None
     declared: bool = True
+    owner: str | None = None
+    description: str = ""
+    expires_at: Millis | None = None
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):

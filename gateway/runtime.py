@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from gateway import __version__
+from gateway.config.made import make_subscription
 from gateway.config.settings import Settings, SourceSettings
-from gateway.config.subscription import read_subscription, subscription_of
+from gateway.config.subscription import subscription_of
 from gateway.dispatcher import Dispatcher
 from gateway.egress.client import BODY_CAP, ApiClient
 from gateway.egress.rules import Rules, parse_proxy
@@ -35,7 +36,7 @@ from gateway.receiver import Receiver, Source
 from gateway.replayer import Replayer
 from gateway.sender import Sender
 from gateway.signing import generate_secret
-from gateway.stores.base import Rejections, Status
+from gateway.stores.base import BY_HAND, Rejections, Status
 from gateway.stores.registry import Store, make_store
 from gateway.subscribing import Rotations
 
@@ -132,22 +133,25 @@ class Gateway:
             "held": again.held,
         }
 
-    async def resume(self, name: str) -> dict[str, object]:
-        """Make a paused or gone subscription active again, its breaker closed; `NotFound`."""
-        status = await self.store.catalog.resume(name)
+    async def resume(self, key: str | int) -> dict[str, object]:
+        """Make a paused or gone subscription active again, its breaker closed; `NotFound`.
+
+        `key` is its name, or its id.
+        """
+        status = await self.store.catalog.resume(key)
         self.dispatcher.revive(status)
         return _shown(status) | {"enabled": status.subscription.enabled}
 
-    async def pause(self, name: str) -> dict[str, object]:
-        """Hold a subscription's deliveries; `NotFound`."""
-        return _shown(await self.store.catalog.pause(name, "paused by the operator"))
+    async def pause(self, key: str | int, *, who: str = "the operator") -> dict[str, object]:
+        """Hold a subscription's deliveries; `NotFound`, `Conflict`."""
+        return _shown(await self.store.catalog.pause(key, f"{BY_HAND}{who}"))
 
     async def subscribe(self, name: str, keys: Mapping[str, object]) -> dict[str, object]:
         """Add a subscription that no file declares, and say its secret; `ConfigError`, `Conflict`."""
-        wanted = read_subscription(name, keys, self.settings)
-        subscription = subscription_of(name, wanted, self.settings, declared=False)
-        secret = generate_secret()
-        status = await self.store.catalog.create(subscription, secret, self.clock())
+        now, secret, given = self.clock(), generate_secret(), dict(keys)
+        description = str(given.pop("description", ""))
+        subscription = make_subscription(name, given, self.settings, now, description=description)
+        status = await self.store.catalog.create(subscription, secret, now)
         return _shown(status) | {"secret": secret}
 
     async def unsubscribe(

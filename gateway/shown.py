@@ -82,7 +82,8 @@ def schemas_of(types: Iterable[type]) -> tuple[list[dict[str, Any]], dict[str, d
 
 
 def _fields(value: msgspec.Struct) -> Iterable[tuple[str, Any]]:
-    return ((name, getattr(value, name)) for name in value.__struct_fields__)
+    names = zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True)
+    return ((encoded, getattr(value, name)) for name, encoded in names)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Ends the secrets of rotated subscriptions when their overlap is over, to the second."""
+"""Ends what has an end of its own, to the second: rotated secrets, and subscriptions of test runs."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ class Rotations:
         try:
             following = await self._catalog.expire(self._clock())
         except Unavailable as error:
-            logger.warning("cannot end rotated secrets: %s", error)
+            logger.warning("cannot end rotated secrets and test subscriptions: %s", error)
             return STORE_PAUSE
         if following is None:
             return LONGEST_SLEEP

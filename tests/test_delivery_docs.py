@@ -37,7 +37,7 @@ from gateway.sender import CONTENT_TYPES
 from gateway.signing import generate_secret, parse_secret, sign
 from gateway.stores.base import Consent
 from gateway.stores.sqlite.batches import MOST_BYTES
-from gateway.stores.sqlite.catalog import MOST_SECRETS
+from gateway.stores.sqlite.making import MOST_SECRETS
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs/delivery.md").read_text("utf-8")

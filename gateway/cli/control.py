@@ -69,9 +69,14 @@ def on_subscription(
     settings: Settings, name: str, verb: str, act: Act, *, body: object = None
 ) -> Done:
     """Do something to a subscription; `NotFound` for what cannot be a name."""
+    return act_on(settings, f"{subscription_path(name)}/{verb}", act, body=body)
+
+
+def subscription_path(name: str) -> str:
+    """Where the API has a subscription; `NotFound` for what cannot be a name."""
     if NAME.fullmatch(name) is None:
         raise NotFound(f"there is no subscription {name}")
-    return act_on(settings, f"/v1/subscriptions/{quote(name, safe='')}/{verb}", act, body=body)
+    return f"/v1/subscriptions/{quote(name, safe='')}"
 
 
 def act_on(

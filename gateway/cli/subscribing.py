@@ -3,10 +3,11 @@
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.control import LATER, Done, act_on, on_subscription
+from gateway.cli.control import LATER, Done, act_on, ask, on_subscription, subscription_path
 from gateway.cli.look import draw, read, say
 from gateway.cli.secret_files import keep_once
 from gateway.cli.tables import Column, View, local, to_json
@@ -22,7 +23,9 @@ from gateway.models import Millis
 from gateway.stores.views import HandshakeRow, History, SecretRow, SubscriptionDetail
 
 DURATIONS = {"timeout", "batch_wait"}
-ELSEWHERE = {"secrets", "origin", "start"}  # settings that have lines of their own
+ELSEWHERE = {  # settings that have lines of their own
+    *("secrets", "origin", "start", "owner", "expires_at"),
+}
 
 
 def add(
@@ -47,12 +50,12 @@ def add(
             settings,
             "/v1/subscriptions",
             lambda gateway: gateway.subscribe(name, keys),
-            body={"name": name, "settings": keys},
+            body={**keys, "name": name},
         ),
     )
     for sentence in _advice(settings, name, keys, config):
         sys.stderr.write(f"gateway: warning: {sentence}\n")
-    where = parse_target(keys["url"]).origin
+    where = parse_target(str(keys.get("url") or done.answer["url"])).origin
     after = "" if done.live else LATER
     return f"Subscription {name} gets its events at {where} from now on{after}.\n{kept}"
 
@@ -77,10 +80,10 @@ def rotate(
             name,
             "rotate",
             lambda gateway: gateway.rotate(name, length),
-            body={"overlap_ms": int(length)},
+            body={"overlap": overlap},
         ),
     )
-    until = f"until {local(done.answer['until'])}" if length else "no more"
+    until = f"until {local(_time(done.answer['until']))}" if length else "no more"
     return (
         f"Subscription {name} signs with a new secret from now on,"
         f" and with what it had {until}.\n{kept}"
@@ -92,8 +95,13 @@ def remove(settings: Settings, name: str, *, declared: Collection[str] | None) -
 
     `declared` are the names in the file, None without one: it may not be removed while it is there.
     """
-    on_subscription(
-        settings, name, "remove", lambda gateway: gateway.unsubscribe(name, declared=declared)
+    path = subscription_path(name)
+    ask(settings, path, method="GET")  # to remove one that is not there is no error to the API
+    act_on(
+        settings,
+        path,
+        lambda gateway: gateway.unsubscribe(name, declared=declared),
+        method="DELETE",
     )
     return f"Subscription {name} is removed, and what waited for it has ended."
 
@@ -106,6 +114,14 @@ def show(settings: Settings, name: str, *, as_json: bool) -> None:
         return
     lines = [line for line in _lines(found) if line[1]]
     draw(View(columns=[Column("subscription"), Column(name, whole=False)], rows=lines))
+
+
+def _time(answered: object) -> Millis:
+    """A time as the gateway that runs answers it, or as this process does."""
+    if isinstance(answered, str):
+        return Millis(round(datetime.fromisoformat(answered).timestamp() * 1000))
+    assert isinstance(answered, int)
+    return Millis(answered)
 
 
 def _keys(pairs: Sequence[str]) -> dict[str, str]:
@@ -152,16 +168,25 @@ def _lines(found: SubscriptionDetail) -> Iterator[tuple[str, str]]:
     row = found.subscription
     yield "state", row.state
     yield "reason", row.reason or ""
-    yield "comes from", "the configuration" if found.declared else "gateway subscriptions add"
+    yield "comes from", _origin(found)
     for key, value in found.settings.items():
         if key not in ELSEWHERE:
             yield key, _shown(key, value)
     yield "from", _from(found.settings)
+    expires_at = found.settings.get("expires_at")
+    yield "is removed at", "" if expires_at is None else local(expires_at)
     yield from _secrets(found.settings, found.secrets)
     yield from _health(found)
     yield "handshake", _handshake(found.settings, found.handshake)
     yield "history", "" if found.history is None else _history(found.history)
     yield "unfinished deliveries", str(row.unfinished)
+
+
+def _origin(found: SubscriptionDetail) -> str:
+    if found.declared:
+        return "the configuration"
+    owner = found.settings.get("owner")
+    return "gateway subscriptions add" if owner is None else f"the API key {owner}"
 
 
 def _shown(key: str, value: object) -> str:

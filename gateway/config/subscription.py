@@ -32,7 +32,11 @@ A_HEADER = 'write the name and the value, as in headers = { Authorization = "Bea
 
 
 def read_subscription(
-    name: str, values: Mapping[str, object], settings: Settings
+    name: str,
+    values: Mapping[str, object],
+    settings: Settings,
+    *,
+    place: Place | None = None,
 ) -> SubscriptionSettings:
     """A subscription that stands in no file: its keys as a command line or JSON gives them.
 
@@ -40,9 +44,9 @@ def read_subscription(
     TOML. `${NAME}` is refused, because whoever may add a subscription may not read the
     environment or files with it; and so is `secrets`, which is empty in the result. Of
     `settings`, `server` and `egress` count. Raises `ConfigError` with the path
-    `subscriptions.NAME.KEY` for the first thing that is wrong.
+    `subscriptions.NAME.KEY`, or that of the key at `place`, for the first thing that is wrong.
     """
-    place = Place("subscriptions").key(name)
+    place = place or Place("subscriptions").key(name)
     check_name(name, place)
     if "secrets" in values:
         raise place.key("secrets").error("is not chosen here: the gateway makes one and shows it")

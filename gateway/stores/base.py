@@ -27,6 +27,9 @@ from gateway.models import (
 )
 from gateway.retries import Decision as RetryDecision
 
+BY_HAND = "paused by "
+"""What the reason begins with when a person holds a subscription, and not the gateway."""
+
 Decide = Callable[[Sequence[Entry], Known], Decision]
 WaitOver = Callable[[Sequence[Waiting], Known], Decision]
 
@@ -211,6 +214,18 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     catching_up: bool = False
 
 
+class Put(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a subscription that was put: how it stands, and the text of its newest secret.
+
+    `made`: it is new. `resumed`: it was there, and gone or paused by the gateway.
+    """
+
+    status: Status
+    secret: str
+    made: bool
+    resumed: bool
+
+
 class KeptKey(msgspec.Struct, frozen=True, kw_only=True):
     """An API key that was not revoked, and the SHA-256 of its secret."""
 
@@ -334,12 +349,15 @@ class Catalog(Protocol):
         """Take over the configuration's subscriptions; ids by name. Others are disabled, not deleted."""
         ...
 
-    async def resume(self, name: str) -> Status:
-        """Make a paused or gone subscription active; `NotFound`."""
+    async def resume(self, key: str | int) -> Status:
+        """Make a paused or gone subscription active; `NotFound`.
+
+        Here and below `key` is a name, or the id that the name has.
+        """
         ...
 
-    async def pause(self, name: str, reason: str) -> Status:
-        """Hold a subscription's deliveries; `NotFound`."""
+    async def pause(self, key: str | int, reason: str) -> Status:
+        """Hold a subscription's deliveries; `NotFound`, and `Conflict` for one that is gone."""
         ...
 
     async def create(self, subscription: Subscription, secret: str, now: Millis) -> Status:
@@ -349,8 +367,25 @@ class Catalog(Protocol):
         """
         ...
 
+    async def put(self, subscription: Subscription, secret: str, now: Millis) -> Put:
+        """The same, but one that its owner has made for the same URL is changed instead.
+
+        That one keeps its name and its secrets, and goes on unless a person paused it. Raises
+        `Conflict` for a name that is known, and for an ordering or a batch mode that is another.
+        """
+        ...
+
+    async def change(
+        self, key: str | int, revise: Callable[[Subscription], Subscription]
+    ) -> Status:
+        """Replace the settings of such a subscription by what `revise` makes of those of now.
+
+        Raises `NotFound`, `Conflict`, and what `revise` raises, which may be called in any thread.
+        """
+        ...
+
     async def remove(
-        self, name: str, now: Millis, *, declared: Collection[str] | None = None
+        self, key: str | int, now: Millis, *, declared: Collection[str] | None = None
     ) -> None:
         """Forget such a subscription and end its deliveries; `NotFound`, `Conflict`.
 
@@ -359,7 +394,7 @@ class Catalog(Protocol):
         """
         ...
 
-    async def rotate(self, name: str, secret: str, now: Millis, *, overlap: Millis) -> Status:
+    async def rotate(self, key: str | int, secret: str, now: Millis, *, overlap: Millis) -> Status:
         """Sign with `secret` from now on, and with the others until `overlap` is over.
 
         Raises `NotFound`, and `Conflict` for one whose secrets stand in the configuration.
@@ -367,7 +402,7 @@ class Catalog(Protocol):
         ...
 
     async def expire(self, now: Millis) -> Millis | None:
-        """End the secrets whose overlap is over; when the next one's is."""
+        """End the secrets, and the subscriptions, whose time is over; when the next one's is."""
         ...
 
     async def consent(self, handshakes: Mapping[str, Handshake]) -> Collection[str]:

@@ -122,6 +122,18 @@ class SubscriptionRow(msgspec.Struct, frozen=True, kw_only=True):
     handshake: str | None  # how its handshake stands, if it was ever asked
 
 
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """How a subscription is now; `state` is `active`, `paused` or `gone`, also of a disabled one."""
+
+    state: str
+    reason: str | None
+    hold_until: Millis | None
+    last_success: Millis | None
+    failing_since: Millis | None
+    broken_until: Millis | None
+    handshake: str | None
+
+
 class SecretRow(msgspec.Struct, frozen=True, kw_only=True):
     """A secret that signs, as it is shown: since when, and until when if it was rotated."""
 
@@ -326,6 +338,10 @@ class Records(Protocol):
 
     async def subscriptions(self) -> Sequence[SubscriptionRow]:
         """All subscriptions by name, those that the configuration has no more too."""
+        ...
+
+    async def conditions(self) -> Mapping[int, Condition]:
+        """How all subscriptions are, by their ids."""
         ...
 
     async def subscription(self, name: str) -> SubscriptionDetail:

@@ -18,7 +18,6 @@ from gateway.web.health import Ready, healthz
 from gateway.web.hooks import HOOKS, Hooks
 from gateway.web.problems import problem
 from gateway.web.sources import source_routes
-from gateway.web.subscriptions import subscription_routes
 
 SCHEMA_TYPE = "application/schema+json"
 
@@ -95,7 +94,6 @@ def control_app(gateway: Gateway) -> ASGIApp:
         [
             *_health(gateway),
             *source_routes(gateway),
-            *subscription_routes(gateway),
             *routes_at(gateway, None),
         ]
     )

@@ -218,8 +218,9 @@ def _bounds(plan: Plan, hanging: Sequence[Consumer], in_all: int) -> list[str]:
     idle = [one.name for one in hanging if one.most < 2]
     if idle:
         found.append(f"slots: {idle} held nothing: the run shows nothing")
-    if in_all > IN_FLIGHT:
-        found.append(f"share: {in_all} were in flight in all, of {IN_FLIGHT}")
+    most = IN_FLIGHT + plan.subscriptions - plan.hanging  # who comes later gets at least one more
+    if in_all > most:
+        found.append(f"share: {in_all} were in flight in all, of {most}")
     return found
 
 

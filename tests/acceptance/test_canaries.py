@@ -282,10 +282,10 @@ def _wrong_requests(stage: Stage, consent: str) -> None:
     stage.post(f"/handshakes/{consent}", {"WebHook-Allowed-Rate": "10"})
     wrong = {"url": f"{stage.at}/in", "headers": f'{{ Authorization = "{MADE}" }}', "typos": "x"}
     for body in (
-        {"name": "new", "settings": wrong},
-        {"name": "new", "settings": {"url": f"{stage.at}/in", "headers": f"Bearer {MADE}"}},
-        {"name": "new", "settings": {"url": f"{stage.at}/in", "secrets": stage.signing}},
-        {"name": "crm", "settings": {"url": f"{stage.at}/in"}},
+        {"name": "new", **wrong},
+        {"name": "new", "url": f"{stage.at}/in", "headers": f"Bearer {MADE}"},
+        {"name": "new", "url": f"{stage.at}/in", "secrets": stage.signing},
+        {"name": "crm", "url": f"{stage.at}/in"},
         {"name": "new", "secret": MADE},
         MADE,
     ):
@@ -293,7 +293,10 @@ def _wrong_requests(stage: Stage, consent: str) -> None:
     for name in ("crm", "declared", "nobody"):
         for verb in ("pause", "resume"):
             stage.control("POST", f"/v1/subscriptions/{name}/{verb}")
-    stage.control("POST", "/v1/subscriptions/declared/rotate", {"overlap_ms": 0})
+    stage.control("POST", "/v1/subscriptions/declared/rotate", {"overlap": "0s"})
+    for name in ("", "/crm", "/declared"):
+        stage.control("GET", f"/v1/subscriptions{name}")
+    stage.control("PATCH", "/v1/subscriptions/crm", {"headers": {"X-A": MADE}, "typos": MADE})
     stage.control("GET", "/v1/nowhere")
     stage.until("SELECT 1 FROM subscriptions WHERE instr(handshake, CAST('granted' AS BLOB))")
 

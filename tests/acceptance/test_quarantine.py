@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from gateway.signing import generate_secret
 from tests.acceptance.harness import Gateway
 from tests.acceptance.test_look import CONSUMER, SECRET, SGR, Said, on_terminal
 from tests.providers.callbacks import intent, stripe_event
@@ -50,8 +51,11 @@ class Bench:
             + "livemode = true\n" * livemode
             + "".join(
                 f'[subscriptions.{name}]\nurl = "https://{name}.example/"\n'
-                f'types = ["{types}"]\nsecrets = ["{CONSUMER}"]\nschedule = ["1h"]\n'
-                for name, types in (("audit", "order.paid"), ("good", "order.*"))
+                f'types = ["{types}"]\nsecrets = ["{secret}"]\nschedule = ["1h"]\n'
+                for name, types, secret in (
+                    ("audit", "order.paid", generate_secret()),
+                    ("good", "order.*", CONSUMER),
+                )
             ),
             "utf-8",
         )

@@ -210,6 +210,7 @@ def test_a_subscription_lives_through_kills(shop: Shop) -> None:
     assert "there is no subscription crm" in shop.refused("show", "crm")
 
 
+@pytest.mark.slow
 def test_without_a_gateway_it_is_done_under_the_lock(shop: Shop) -> None:
     shop.start()
     assert asyncio.run(shop.gateway.stop()) == 0
@@ -229,6 +230,7 @@ def test_without_a_gateway_it_is_done_under_the_lock(shop: Shop) -> None:
     assert shop.consumer.wait_for("/other", 0) == []
 
 
+@pytest.mark.slow
 def test_what_the_file_no_longer_declares_can_be_removed(shop: Shop) -> None:
     shop.start()
     assert asyncio.run(shop.gateway.stop()) == 0

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from gateway.stores.sqlite.records import SqliteRecords
-from tests.pipeline.test_subscriptions import add, ask, at
+from tests.pipeline.test_subscriptions import add, ask, at, remove
 from tests.pipeline.world import World, configuration, consuming, running, shop_event
 
 DECLARED = """
@@ -58,13 +58,13 @@ async def story(world: World) -> None:
     assert (await explained(world, "B-1"))["json"] == (
         f"{no}filters[0].not.prefix holds, and must not"
     )
-    assert (await ask(world, "/crm/remove"))[0] == 200
+    assert await remove(world, "crm") == 204
     assert "not less than" in (await explained(world, "C-2"))["crm"]
 
 
 async def wrong(world: World) -> None:
     keys = {"url": "https://e.example/", "filters": [{"any": [{"exact": {}}]}]}
-    status, problem = await ask(world, "", {"name": "bad", "settings": keys})
+    status, problem = await ask(world, "", {"name": "bad", **keys})
     assert status == 400
     assert problem["detail"].startswith("subscriptions.bad.filters[0].any[0].exact: ")
 

@@ -14,7 +14,7 @@ from gateway.retries import Decision, Step
 from gateway.signing import generate_secret, parse_secret
 from gateway.stores.base import Consent, Handshake, Health, Settlement, Wanted
 from gateway.stores.registry import Store
-from gateway.stores.sqlite.catalog import MOST_SECRETS, REMOVED
+from gateway.stores.sqlite.making import MOST_SECRETS, REMOVED
 from tests.stores.test_behaviour import NOW, intake, one_event
 
 Run = Callable[..., None]

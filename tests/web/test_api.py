@@ -22,7 +22,13 @@ from gateway.web.api.table import OPERATIONS
 from gateway.web.problems import CODES
 from tests.pipeline.world import World, consuming, running, shop_event
 
-LET_IN = {200, 204, 400, 404, 409}  # of a request without sense: whatever it is, nobody was sent away
+LET_IN = {
+    200,
+    204,
+    400,
+    404,
+    409,
+}  # of a request without sense: whatever it is, nobody was sent away
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 

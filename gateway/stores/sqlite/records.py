@@ -35,10 +35,11 @@ from gateway.stores.sqlite.reading import (
 from gateway.stores.sqlite.rejected import read_rejected
 from gateway.stores.sqlite.single import request_of, story_of
 from gateway.stores.sqlite.stories import Stories
-from gateway.stores.sqlite.subscribed import subscription_detail, subscription_rows
+from gateway.stores.sqlite.subscribed import conditions, subscription_detail, subscription_rows
 from gateway.stores.views import (
     CallbackFilter,
     CallbackRow,
+    Condition,
     DeliveryFilter,
     DeliveryRow,
     DeliveryStory,
@@ -198,6 +199,10 @@ class SqliteRecords:
     async def subscriptions(self) -> Sequence[SubscriptionRow]:
         """See `gateway.stores.base.Records`."""
         return await subscription_rows(self._reading)
+
+    async def conditions(self) -> Mapping[int, Condition]:
+        """See `gateway.stores.views.Records`."""
+        return await conditions(self._reading)
 
     async def subscription(self, name: str) -> SubscriptionDetail:
         """See `gateway.stores.base.Records`."""

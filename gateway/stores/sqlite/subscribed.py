@@ -1,6 +1,6 @@
 """Subscriptions as they are shown: a row each for the list, and everything of one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +10,7 @@ from gateway.errors import NotFound
 from gateway.stores.base import Handshake
 from gateway.stores.sqlite.reading import Reading, Row
 from gateway.stores.views import (
+    Condition,
     HandshakeRow,
     History,
     SecretRow,
@@ -31,6 +32,28 @@ PRESENT = (
 async def subscription_rows(reading: Reading) -> Sequence[SubscriptionRow]:
     """All that were not removed, by name."""
     return [_row(row) for row in await reading.fetch(PRESENT + " ORDER BY name")]
+
+
+async def conditions(reading: Reading) -> Mapping[int, Condition]:
+    """How all that were not removed are, by their ids."""
+    rows = await reading.fetch(
+        "SELECT id, state, reason, hold_until, last_success, failing_since, broken_until, handshake"
+        " FROM subscriptions WHERE made IS NULL OR length(made) > 0"
+    )
+    found = {}
+    for number, *values, packed in rows:
+        state, reason, hold_until, last_success, failing_since, broken_until = values
+        handshake = _handshake_row(packed)
+        found[number] = Condition(
+            state=state,
+            reason=reason,
+            hold_until=hold_until,
+            last_success=last_success,
+            failing_since=failing_since,
+            broken_until=broken_until,
+            handshake=None if handshake is None else handshake.state,
+        )
+    return found
 
 
 async def subscription_detail(reading: Reading, name: str) -> SubscriptionDetail:

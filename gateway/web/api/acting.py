@@ -48,15 +48,6 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     events: list[MadeEvent]
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
-    """How a subscription stands now: `active`, `paused` or `gone`, and why."""
-
-    subscription: str
-    state: str
-    reason: str | None
-    enabled: bool = True
-
-
 class DryRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """With `dry_run` nothing is kept."""
 
@@ -94,16 +85,6 @@ async def reread(call: Call[DryRun, None]) -> Reading:
     """Read a quarantined callback once more, as the gateway is now."""
     callback, dry_run = call.path["id"], call.query.dry_run
     return msgspec.convert(await call.gateway.retry_callback(callback, dry_run=dry_run), Reading)
-
-
-async def pause(call: Call[Nothing, None]) -> State:
-    """Hold a subscription's deliveries; nothing of them is lost."""
-    return msgspec.convert(await call.gateway.pause(call.path["id"]), State)
-
-
-async def resume(call: Call[Nothing, None]) -> State:
-    """Make a paused or gone subscription active again: what waits for it is due."""
-    return msgspec.convert(await call.gateway.resume(call.path["id"]), State)
 
 
 async def start_replay(call: Call[Nothing, ReplayRequest]) -> Replay | Preview:
@@ -210,8 +191,6 @@ def _acts(
 ACTING: Sequence[Operation] = (
     _acts("/v1/deliveries/{id}/replay", "replayDelivery", redeliver, Redelivery),
     _acts("/v1/callbacks/{id}/retry", "retryCallback", reread, Reading, query=DryRun),
-    _acts("/v1/subscriptions/{id}/pause", "pauseSubscription", pause, State),
-    _acts("/v1/subscriptions/{id}/resume", "resumeSubscription", resume, State),
     _acts("/v1/replays", "startReplay", start_replay, Replay | Preview, body=ReplayRequest),
     Operation(
         method="GET",

@@ -81,7 +81,7 @@ class _Endpoint:
             principal=principal,
             path=request.path_params,
             query=_query(request, operation.query),
-            body=None if operation.body is None else await _body(request, operation.body),
+            body=None if operation.body is None else await _body(request, operation),
             request=request,
         )
         said = await operation.act(call)
@@ -116,7 +116,8 @@ def _query(request: Request, shape: type[msgspec.Struct]) -> Any:
         raise BadRequest(f"query: {error}") from None
 
 
-async def _body(request: Request, shape: type[msgspec.Struct]) -> Any:
+async def _body(request: Request, operation: Operation) -> Any:
+    shape: Any = dict[str, Any] if operation.loose else operation.body
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise UnsupportedMedia("send the body as application/json")

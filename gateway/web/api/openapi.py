@@ -77,9 +77,22 @@ def _operation(operation: Operation, known: Mapping[int, Any]) -> dict[str, Any]
         "tags": [operation.tag],
         "summary": operation.summary,
         "description": f"For keys of the roles {', '.join(sorted(operation.roles))}.",
-        "responses": {str(operation.status): _success(operation, known)} | _problems(operation),
+        "responses": {
+            **{
+                str(status): _success(operation, known)
+                for status in (operation.status, *operation.also)
+            },
+            **_problems(operation),
+        },
     }
-    parameters = [*_path_parameters(operation), *_query_parameters(operation)]
+    parameters = [
+        *_path_parameters(operation),
+        *_query_parameters(operation),
+        *(
+            {"name": name, "in": "header", "schema": {"type": "string"}}
+            for name in operation.headers
+        ),
+    ]
     if parameters:
         found["parameters"] = parameters
     if operation.takes:

@@ -58,8 +58,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the table. `act` answers with a row, a list of rows, or a `Response` of its own.
 
     `name` is the operation's id in the OpenAPI document, `status` that of a success, `codes` are
-    the problems that it can answer beside those of every call. With `takes`, media types, `act`
-    reads the body itself.
+    the problems that it can answer beside those of every call; `also` are further statuses of a
+    success. With `takes`, media types, `act` reads the body itself. `loose`: it gets the object that
+    the body is, and reads its keys itself; `body` only describes it. `headers` are those of the
+    request that it looks at, beside the usual ones.
     """
 
     method: str
@@ -75,6 +77,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 200
     codes: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
+    also: tuple[int, ...] = ()
+    loose: bool = False
+    headers: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:

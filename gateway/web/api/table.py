@@ -15,8 +15,18 @@ from gateway.web.api.openapi import encoded
 from gateway.web.api.operation import Door, Operation
 from gateway.web.api.publishing import PUBLISHING
 from gateway.web.api.reading import READING
+from gateway.web.api.samples import SAMPLES
+from gateway.web.api.subscribing import SUBSCRIBING
 
-OPERATIONS: tuple[Operation, ...] = (*ABOUT, *READING, *ACTING, *PUBLISHING, *KEYS)
+OPERATIONS: tuple[Operation, ...] = (
+    *ABOUT,
+    *READING,
+    *SAMPLES,
+    *SUBSCRIBING,
+    *ACTING,
+    *PUBLISHING,
+    *KEYS,
+)
 
 
 def routes_at(gateway: Gateway, door: Door | None) -> list[Route]:
