@@ -150,6 +150,7 @@ def test_its_tests_pass(plugin: Plugin) -> None:
     assert "3 passed" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("right", "wrong", "sentence"),
     [

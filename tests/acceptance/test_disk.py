@@ -302,6 +302,7 @@ def test_a_journal_whose_index_cannot_grow_is_a_full_disk(tmp_path: Path) -> Non
     play(disk, tmp_path, story, "--wal-autocheckpoint", "1000000")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["sync", "write"])
 def test_a_checkpoint_that_fails_ends_the_gateway(tmp_path: Path, fault: str) -> None:
     """SQLite itself would tell nobody; the journal has all of it, and a restart copies it again."""

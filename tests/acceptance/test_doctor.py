@@ -270,6 +270,7 @@ def test_a_damaged_database_and_a_foreign_one(patient: Patient) -> None:
     assert "file is not a database" in found["database"][0]["found"]
 
 
+@pytest.mark.slow
 def test_a_person_sees_a_table(patient: Patient) -> None:
     """On a terminal: coloured, and with progress; through a pipe: neither."""
     command = (sys.executable, "-m", "gateway", "doctor", "--config", str(patient.config))

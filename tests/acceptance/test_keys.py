@@ -119,6 +119,7 @@ def on_terminal(command: Sequence[str], folder: Path, *, stream: str) -> tuple[i
         return process.wait(30), output.decode()
 
 
+@pytest.mark.slow
 def test_keys_are_made_shown_and_revoked(place: Place) -> None:
     place.start()
     said = place.run("create", "--role", "publisher", "--name", "the ERP", "--expires", "90d")

@@ -607,6 +607,7 @@ def test_pause_and_resume(shop: Shop) -> None:
     assert said.sentence(1) == "there is no subscription nobody"
 
 
+@pytest.mark.slow
 def test_without_a_gateway_the_store_is_changed_directly(shop: Shop, tmp_path: Path) -> None:
     config = shop.copied(tmp_path)
     rows = shop.rows("deliveries", "--subscription", "hang", config=config)

@@ -288,6 +288,7 @@ def test_add_gives_the_advice_that_the_file_would_get(
     assert said.endswith('third.shops[1]: no source of this file has "default"')
 
 
+@pytest.mark.slow
 def test_refusals_change_nothing_and_leave_no_file(shop: Shop) -> None:
     shop.start()
     url = f"url={shop.url}/crm"

@@ -109,6 +109,7 @@ def test_a_silent_source_is_told_once_and_again_after_it_was_heard(
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_a_gateway_that_was_down_does_not_complain_and_quarantine_counts_as_heard(
     tmp_path: Path, sky: Sky
 ) -> None:

@@ -183,6 +183,7 @@ def test_a_client_that_reads_slowly_gets_everything() -> None:
             time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_good_neighbours_are_answered_while_200_slow_connections_hang() -> None:
     limits = msgspec.structs.replace(
         LIMITS, head_timeout=Duration(3_000), body_timeout=Duration(3_000)
