@@ -134,6 +134,7 @@ def test_what_is_not_the_head_of_its_lane_goes_to_the_end(tmp_path: Path) -> Non
     play(tmp_path, f'ordering = "order"\n{RARE}', story)
 
 
+@pytest.mark.slow
 def test_a_paused_subscription_holds_and_drops_nothing(tmp_path: Path) -> None:
     """What is new, what waits and what is asked for; over a kill, for longer than the schedule."""
 

@@ -199,6 +199,7 @@ def test_one_poisonous_order_does_not_open_it(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_an_open_breaker_survives_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

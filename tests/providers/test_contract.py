@@ -212,6 +212,7 @@ def test_every_provider_has_samples(name: str) -> None:
     assert is_polled(provider) is (name in POLLED), f"add samples of {name} to POLLED"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLING)
 def test_what_calls_keeps_the_contract(name: str) -> None:
     provider, case = provider_class(name), CALLING[name]
@@ -220,6 +221,7 @@ def test_what_calls_keeps_the_contract(name: str) -> None:
         check_calling(provider, samples=case.samples, secrets=[SECRET], options=options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", POLLED)
 def test_what_is_asked_keeps_the_contract(name: str) -> None:
     provider, case = provider_class(name), POLLED[name]

@@ -124,6 +124,7 @@ class Lives:
             await self.settle(0, Step.DELIVERED)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(moves)
 def test_every_lane_is_delivered_in_order_and_to_its_end(
