@@ -201,6 +201,7 @@ def test_its_types_are_the_contracts(plugin: Plugin) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @needs_tools
 def test_its_samples_are_sent(plugin: Plugin) -> None:
     with plugin.serving(free_port()):
@@ -221,6 +222,7 @@ def test_its_samples_are_sent(plugin: Plugin) -> None:
     assert re.search(r"verdict +event\n", done.stdout), done.stdout
 
 
+@pytest.mark.slow
 @needs_tools
 def test_one_real_callback(plugin: Plugin) -> None:
     asyncio.run(one_real_callback(plugin))

@@ -148,6 +148,7 @@ def serving(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "line"),
     [

@@ -46,6 +46,7 @@ class Opened:
         await self.store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heavy", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_batch_that_cannot_begin_is_refused(tmp_path: Path, heavy: bool) -> None:
     """Nobody waits for ever, and the loop goes on while the file is locked by another program."""
