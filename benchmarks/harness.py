@@ -114,9 +114,17 @@ def deliver_all(work: Bench, *, count: int, senders: int, rate: float = 0.0) -> 
     Raises `BenchmarkError` when anything is missing, repeated, unknown or wrongly signed.
     """
     work.sink.ask("reset", within=10)
-    log, before = send(
-        work.folder, work.gateway.port, count=count, senders=senders, rate=rate, server=work.process
-    )
+    try:
+        log, before = send(
+            work.folder,
+            work.gateway.port,
+            count=count,
+            senders=senders,
+            rate=rate,
+            server=work.process,
+        )
+    except BenchmarkError as error:
+        raise work.process.error(f"its senders ended early; {error}") from error
     _wait_arrived(work, count)
     _wait_settled(work.gateway)
     cpu = cpu_seconds(work.process.pid) - before
