@@ -1,5 +1,6 @@
 """Takes events that internal services publish: stored, routed and delivered like all others."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -46,7 +47,8 @@ class Publisher:
         """
         for place, event in enumerate(events):
             _check(event, "$" if len(events) == 1 else f"$[{place}]")
-        return [await self._publish(event, shop) for event in events]
+        # Together, so that they share a transaction; they are stored in their order all the same.
+        return await asyncio.gather(*(self._publish(event, shop) for event in events))
 
     async def _publish(self, event: Published, shop: str) -> Accepted:
         now = self._clock()

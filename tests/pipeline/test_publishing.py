@@ -112,6 +112,29 @@ def test_a_batch_is_answered_one_by_one(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
+def test_a_batch_is_stored_in_its_order(tmp_path: Path) -> None:
+    async def story(service: Service) -> None:
+        told = (await service.publish([event(n) for n in range(50)], BATCHED)).json()
+        stored = service.world.rows("SELECT event_id FROM events ORDER BY id")
+        assert [one["id"] for one in told] == [name for (name,) in stored]
+
+    play(tmp_path, story)
+
+
+def test_a_repeat_of_what_retention_has_taken_is_a_repeat(tmp_path: Path) -> None:
+    async def story(service: Service) -> None:
+        first = (await service.publish(event())).json()
+        await service.world.settled()
+        await service.world.gateway.store._writer.submit(
+            lambda batch: batch.connection.execute("DELETE FROM events").close()
+        )
+        again = await service.publish(event())
+        assert again.status_code == 202, again.text
+        assert again.json() == {"id": first["id"], "duplicate": True, "subscriptions": []}
+
+    play(tmp_path, story)
+
+
 def test_binary_data_stay_bytes(tmp_path: Path) -> None:
     async def story(service: Service) -> None:
         headers = {

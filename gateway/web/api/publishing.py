@@ -7,8 +7,9 @@ import msgspec
 from msgspec import Meta
 
 from gateway.config.values import SHOP
-from gateway.errors import BadRequest, UnsupportedMedia
+from gateway.errors import BadRequest, NotFound, UnsupportedMedia
 from gateway.published import BATCHED, STRUCTURED, read
+from gateway.stores.views import Records
 from gateway.web.api.doors import read_body
 from gateway.web.api.operation import PUBLISHERS, Call, Operation, doors_of
 
@@ -42,13 +43,23 @@ async def publish(call: Call[PublishQuery, None]) -> PublishedEvent | list[Publi
     kind = headers.get("content-type", "")
     events = read(kind, headers.items(), body)
     accepted = await call.gateway.publisher.publish(events, shop=call.query.shop)
-    answers = []
     async with call.gateway.store.records() as records:
-        for one in accepted:
-            row, _ = await records.event_body(one.id)
-            names = [routing.subscription for routing in row.routing if routing.matched]
-            answers.append(PublishedEvent(id=one.id, duplicate=one.duplicate, subscriptions=names))
+        answers = [
+            PublishedEvent(
+                id=one.id, duplicate=one.duplicate, subscriptions=await _names(records, one.id)
+            )
+            for one in accepted
+        ]
     return answers if kind.lower().startswith(BATCHED) else answers[0]
+
+
+async def _names(records: Records, event: str) -> list[str]:
+    """Whom an event is for; nobody where it is a repeat of one that retention has taken by now."""
+    try:
+        row, _ = await records.event_body(event)
+    except NotFound:
+        return []
+    return [routing.subscription for routing in row.routing if routing.matched]
 
 
 PUBLISHING: Sequence[Operation] = (
