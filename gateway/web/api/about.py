@@ -9,7 +9,7 @@ from gateway import __version__
 from gateway.catalogue import MEANINGS, schema_of
 from gateway.errors import NotFound
 from gateway.keys import Role
-from gateway.web.api.operation import EVERYONE, Call, Nothing, Operation, doors_of
+from gateway.web.api.operation import EVERYONE, Call, Nothing, Operation
 
 
 class Me(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,9 +59,7 @@ def _open(path: str, name: str, act: Any, answer: Any) -> Operation:
         method="GET",
         path=path,
         name=name,
-        tag="about",
         roles=EVERYONE,
-        doors=doors_of(EVERYONE),
         act=act,
         answer=answer,
         codes=("not_found",) if "{" in path else (),

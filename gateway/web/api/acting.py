@@ -10,7 +10,7 @@ from gateway.errors import BadRequest, NotFound
 from gateway.retries import DeliveryState
 from gateway.stores.replaying import Chosen, Lane, Preview, Replay
 from gateway.web.api.lists import Time, time_of
-from gateway.web.api.operation import OPERATORS, READERS, Call, Nothing, Operation, doors_of
+from gateway.web.api.operation import OPERATORS, READERS, Call, Nothing, Operation
 
 LARGEST = (1 << 63) - 1  # what the store can count
 
@@ -177,9 +177,7 @@ def _acts(
         method="POST",
         path=path,
         name=name,
-        tag=path.split("/")[2],
         roles=OPERATORS,
-        doors=doors_of(OPERATORS),
         act=act,
         query=query,
         body=body,
@@ -196,9 +194,7 @@ ACTING: Sequence[Operation] = (
         method="GET",
         path="/v1/replays/{id}",
         name="getReplay",
-        tag="replays",
         roles=READERS,
-        doors=doors_of(READERS),
         act=get_replay,
         answer=Replay,
         codes=("not_found",),

@@ -12,7 +12,7 @@ from gateway.config.values import start_of
 from gateway.errors import BadRequest
 from gateway.keys import KeyRecord, Role
 from gateway.models import Millis
-from gateway.web.api.operation import ADMINS, Call, Nothing, Operation, doors_of
+from gateway.web.api.operation import ADMINS, Call, Nothing, Operation
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,9 +72,7 @@ KEYS: Sequence[Operation] = (
         method="POST",
         path="/v1/keys",
         name="createKey",
-        tag="keys",
         roles=ADMINS,
-        doors=doors_of(ADMINS),
         act=create_key,
         body=NewKey,
         answer=MadeKey,
@@ -84,9 +82,7 @@ KEYS: Sequence[Operation] = (
         method="GET",
         path="/v1/keys",
         name="listKeys",
-        tag="keys",
         roles=ADMINS,
-        doors=doors_of(ADMINS),
         act=list_keys,
         answer=KeyList,
     ),
@@ -94,9 +90,7 @@ KEYS: Sequence[Operation] = (
         method="DELETE",
         path="/v1/keys/{id}",
         name="revokeKey",
-        tag="keys",
         roles=ADMINS,
-        doors=doors_of(ADMINS),
         act=revoke_key,
         status=204,
         codes=("not_found",),

@@ -67,9 +67,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     method: str
     path: str
     name: str
-    tag: str
     roles: frozenset[Role]
-    doors: frozenset[Door]
     act: Callable[[Call[Any, Any]], Awaitable[object]]
     query: type[msgspec.Struct] = Nothing
     body: type[msgspec.Struct] | None = None
@@ -82,12 +80,17 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[str, ...] = ()
 
     @property
+    def tag(self) -> str:
+        """What it is about: the resource that its path names."""
+        return self.path.split("/")[2]
+
+    @property
+    def doors(self) -> frozenset[Door]:
+        """Where it is reached (design 8): at the public door are the calls of two roles."""
+        outside = {Role.PUBLISHER, Role.SUBSCRIBER}
+        return frozenset(Door) if self.roles & outside else frozenset({Door.ADMIN})
+
+    @property
     def summary(self) -> str:
         """What it does, as `act` says it."""
         return (self.act.__doc__ or "").partition("\n")[0]
-
-
-def doors_of(roles: frozenset[Role]) -> frozenset[Door]:
-    """Where the calls of these roles are reached (design 8): the public door has two roles."""
-    outside = {Role.PUBLISHER, Role.SUBSCRIBER}
-    return frozenset(Door) if roles & outside else frozenset({Door.ADMIN})

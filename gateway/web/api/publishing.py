@@ -11,7 +11,7 @@ from gateway.errors import BadRequest, NotFound, UnsupportedMedia
 from gateway.published import BATCHED, STRUCTURED, read
 from gateway.stores.views import Records
 from gateway.web.api.doors import read_body
-from gateway.web.api.operation import PUBLISHERS, Call, Operation, doors_of
+from gateway.web.api.operation import PUBLISHERS, Call, Operation
 
 
 class PublishQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,9 +67,7 @@ PUBLISHING: Sequence[Operation] = (
         method="POST",
         path="/v1/events",
         name="publishEvents",
-        tag="events",
         roles=PUBLISHERS,
-        doors=doors_of(PUBLISHERS),
         act=publish,
         query=PublishQuery,
         answer=PublishedEvent | list[PublishedEvent],

@@ -30,7 +30,6 @@ from gateway.web.api.operation import (
     Call,
     Nothing,
     Operation,
-    doors_of,
 )
 
 
@@ -211,9 +210,7 @@ def _reads(
         method="GET",
         path=path,
         name=name,
-        tag=path.split("/")[2],
         roles=roles,
-        doors=doors_of(roles),
         act=act,
         query=query,
         answer=answer,

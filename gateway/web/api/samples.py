@@ -12,7 +12,7 @@ from gateway.errors import BadRequest
 from gateway.matching import wants_type
 from gateway.models import Event, Mode
 from gateway.stores.views import EventFilter, EventRow, Records
-from gateway.web.api.operation import READERS, SUBSCRIBERS, Call, Operation, doors_of
+from gateway.web.api.operation import READERS, SUBSCRIBERS, Call, Operation
 
 PAGE = 200  # events of any type that are looked at, at once, for a pattern of types
 PAGES = 5  # and how many times: what is not found then has an example
@@ -87,9 +87,7 @@ SAMPLES: Sequence[Operation] = (
         method="GET",
         path="/v1/samples",
         name="listSamples",
-        tag="samples",
         roles=SUBSCRIBERS | READERS,
-        doors=doors_of(SUBSCRIBERS | READERS),
         act=samples,
         query=SampleQuery,
         answer=list[dict[str, Any]],

@@ -29,7 +29,6 @@ from gateway.web.api.operation import (
     Call,
     Nothing,
     Operation,
-    doors_of,
 )
 from gateway.web.api.subscriptions import (
     PREFIX,
@@ -272,9 +271,7 @@ def _op(
         method=method,
         path=f"/v1/subscriptions{path}",
         name=name,
-        tag="subscriptions",
         roles=roles,
-        doors=doors_of(roles),
         act=act,
         answer=answer,
         **more,
