@@ -117,8 +117,8 @@ class Desk:
         plain = self._rate is None and self._breaker.until is None and not self.batch
         if plain and self._bytes < LINE_BYTES:
             most *= 1 + LINE
-        taken = self.busy + self.reserved + len(self.line)
-        return max(0, min(most - taken, self._rate_room(now)))
+        free = max(0, most - self.busy - self.reserved - len(self.line))
+        return free if self._rate is None else min(free, self._tokens_now(now, self._rate))
 
     @property
     def short(self) -> bool:
@@ -185,15 +185,14 @@ class Desk:
         if waits_for_others or not self._consented or self.next_due is None:
             return None
         due = max(self.next_due, self.hold_until, self._breaker.until or Millis(0))
-        if due <= now and self._rate is not None and self._rate_room(now) < 1:
+        if due <= now and self._rate is not None and self._tokens_now(now, self._rate) < 1:
             return Millis(now + int((1 - self._tokens) * 1000 / self._rate) + 1)
         return due
 
-    def _rate_room(self, now: Millis) -> int:
-        if self._rate is None:
-            return (1 + LINE) * self.subscription.slots
+    def _tokens_now(self, now: Millis, rate: float) -> int:
+        """How many attempts the rate allows."""
         passed = max(0, now - self._refilled)  # a clock that was set back takes nothing away
-        self._tokens = min(self._burst, self._tokens + passed * self._rate / 1000)
+        self._tokens = min(self._burst, self._tokens + passed * rate / 1000)
         self._refilled = now
         return int(self._tokens)
 

@@ -88,13 +88,11 @@ def _fields(value: msgspec.Struct) -> Iterable[tuple[str, Any]]:
 
 @cache
 def _times(struct: type[msgspec.Struct]) -> Mapping[str, bool]:
-    """The fields of a row that are times, and whether they may be missing."""
-    found = {}
-    for name, hint in get_type_hints(struct).items():
-        parts = _parts(hint)
-        if Millis in parts:
-            found[name] = NoneType in parts
-    return found
+    """The fields of a row that are times, as they are called in JSON, and whether one may be missing."""
+    hints = get_type_hints(struct)
+    names = zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True)
+    parts = {encoded: _parts(hints[name]) for name, encoded in names}
+    return {name: NoneType in part for name, part in parts.items() if Millis in part}
 
 
 def _parts(hint: Any) -> Sequence[Any]:

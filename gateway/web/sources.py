@@ -8,10 +8,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from gateway.config.values import A_DURATION, parse_duration
-from gateway.errors import BadRequest, TooLarge
+from gateway.errors import BadRequest
 from gateway.models import Millis
 from gateway.poller.poller import Line
 from gateway.runtime import Gateway
+from gateway.web.api.doors import read_body
 from gateway.web.problems import answered
 
 BODY_LIMIT = 16 << 10  # bytes of a request's body
@@ -47,7 +48,7 @@ class Sources:
 
     async def watch(self, request: Request) -> Response:
         """`{"id", "order"}`; answers `{"source", "id", "order", "new"}`."""
-        body = await _body(request)
+        body = await read_body(request, BODY_LIMIT)
         try:
             wanted = _watch.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -89,12 +90,3 @@ def _told(lines: AsyncIterator[Line]) -> Response:
             yield _encoder.encode(line) + b"\n"
 
     return StreamingResponse(encoded(), media_type="application/jsonl")
-
-
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_LIMIT:
-            raise TooLarge(f"the body is over {BODY_LIMIT} bytes")
-    return body

@@ -342,3 +342,12 @@ def test_a_cursor_outlives_a_restart(tmp_path: Path) -> None:
 
     play(tmp_path, first)
     play(tmp_path, second)
+
+
+def test_a_time_is_one_under_whatever_name_it_is_shown() -> None:
+    class Row(msgspec.Struct, frozen=True):
+        start: Millis | None = msgspec.field(name="from", default=None)
+
+    row = Row(start=Millis(250))
+    assert shown(row) == {"from": "1970-01-01T00:00:00.250Z"}
+    assert taken(shown(row), Row) == row

@@ -1,7 +1,8 @@
 """One call of the API, as data: who may make it where, what goes in, what comes out.
 
 The routes, the authorization, the checks of what comes in and the OpenAPI document are all made
-from these rows (`doors.py`, `openapi.py`); a route that has none does not exist.
+from these rows (`doors.py`, `openapi.py`); a route that has none does not exist, but for those of
+polled sources at the control socket (`web/sources.py`).
 """
 
 from collections.abc import Awaitable, Callable, Mapping
