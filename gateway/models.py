@@ -118,10 +118,15 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: msgspec.Raw | None = None
     envelope: bytes | None = None  # of one that was published as a CloudEvent: it is sent as it is
 
+    @property
+    def named(self) -> str | None:
+        """The order that it is about where no link leads to one: `own` only where none is named."""
+        return self.own if self.order is None else self.order
+
     def keys(self) -> tuple[str, ...]:
-        """The link keys to look up: the links, and the names by which an alias may lead on."""
-        names = tuple(name_key(name) for name in (self.order, self.own) if name)
-        return self.links + names
+        """The link keys to look up: the links, and the name by which an alias may lead on."""
+        named = self.named
+        return (*self.links, name_key(named)) if named else self.links
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,5 +1,6 @@
 """Verify, normalize, accept: what a source's callback goes through before it is answered."""
 
+import asyncio
 import hashlib
 import logging
 import random
@@ -77,14 +78,10 @@ class Receiver:
         """
         source = self.source(callback.source)
         try:
-            source.provider.verify(
-                callback, secrets=source.secrets, tolerance=source.tolerance, now=self._clock()
-            )
+            intake = self._verified(source, callback)
         except Rejected as error:
             self._lookout.refused(source.name, str(error))
             raise
-        self._lookout.heard(source.name)
-        intake = self._read(source, callback, recorded=callback.received_at)
         try:
             return await self._outbox.accept(intake, self._orders.decide)
         except GatewayError:
@@ -95,6 +92,21 @@ class Receiver:
             bug = f"a bug of the gateway: {error!r}"
             intake = msgspec.structs.replace(intake, malformed=bug)
             return await self._outbox.accept(intake, self._orders.decide)
+
+    def begin(self, callback: Callback) -> "asyncio.Future[Receipt]":
+        """Begin to receive a callback; what fails is to be received once more, in full.
+
+        So nothing is done about a failure here, and nobody is told of a rejection.
+        """
+        intake = self._verified(self.source(callback.source), callback)
+        return self._outbox.accept(intake, self._orders.decide)
+
+    def _verified(self, source: Source, callback: Callback) -> Intake:
+        source.provider.verify(
+            callback, secrets=source.secrets, tolerance=source.tolerance, now=self._clock()
+        )
+        self._lookout.heard(source.name)
+        return self._read(source, callback, recorded=callback.received_at)
 
     async def retry(self, callback: str, *, dry_run: bool) -> Rehearsal:
         """Read a quarantined callback once more, and say what follows; a dry run keeps nothing.

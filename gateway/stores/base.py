@@ -3,6 +3,7 @@
 One method is one transaction; no connection crosses this border; a result is durable.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
@@ -250,11 +251,8 @@ class Handover(Protocol):
 class Outbox(Protocol):
     """What the receiver needs."""
 
-    async def accept(self, intake: Intake, decide: Decide) -> Receipt:
-        """Store a callback and all that follows from it; a repeat returns the first receipt.
-
-        Raises `Unavailable` when the queue is full or the store fails.
-        """
+    def accept(self, intake: Intake, decide: Decide) -> "asyncio.Future[Receipt]":
+        """Store a callback and what follows; a repeat gets the first receipt. `Unavailable`."""
         ...
 
     async def rehearse(self, intake: Intake, decide: Decide, *, keep: bool) -> Rehearsal:

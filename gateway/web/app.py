@@ -52,10 +52,14 @@ class Schemas:
 
 
 class Public:
-    """The public routes; callbacks go straight to their door, past layers that cost them a tenth."""
+    """The public routes; callbacks go straight to their door, past layers that cost them a tenth.
 
-    def __init__(self, hooks: ASGIApp, others: ASGIApp) -> None:
+    Where the server knows `begin`, most of them do not even come here.
+    """
+
+    def __init__(self, hooks: Hooks, others: ASGIApp) -> None:
         self._hooks, self._others = hooks, others
+        self.begin = hooks.begin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -4,9 +4,11 @@ The protocol holds the deadlines (`protocol.py`); this holds the caps, and answe
 with a receipt in hand.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -23,6 +25,7 @@ from gateway.errors import (
 from gateway.models import Callback, Millis, Receipt, Verdict
 from gateway.receiver import unknown_source
 from gateway.telemetry.logs import Throttle
+from gateway.web.direct import Answer
 from gateway.web.problems import PUBLIC, error_problem, problem
 
 HOOKS = "/hooks/"
@@ -52,6 +55,10 @@ class Receives(Protocol):
 
     async def receive(self, callback: Callback) -> Receipt:
         """Verify and store."""
+        ...
+
+    def begin(self, callback: Callback) -> "asyncio.Future[Receipt]":
+        """The same as far as it goes without waiting; whoever is refused is not counted."""
         ...
 
 
@@ -86,6 +93,44 @@ class Hooks:
             await problem(405, "callbacks are sent by POST", allow="POST")(scope, receive, send)
             return
         await self._answer(scope["path"].removeprefix(HOOKS), scope, receive, send)
+
+    def begin(
+        self, scope: Scope, body: bytes, answer: Answer, otherwise: Callable[[], None]
+    ) -> bool:
+        """See `gateway.web.direct.Begin`: only what is accepted is answered so."""
+        if not scope["path"].startswith(HOOKS) or len(body) > min(SMALL, self._limit):
+            return False
+        callback = Callback(
+            source=scope["path"][len(HOOKS) :],
+            headers=scope["headers"],
+            body=body,
+            received_at=self._clock(),
+        )
+        try:
+            _declared_length(scope)
+            accepting = self._receiver.begin(callback)
+        except GatewayError:
+            return False  # it is met again, and then the sender is told why
+        except Exception:
+            logger.debug("a callback takes the long way", exc_info=True)
+            return False
+        self._under_way += len(body)
+        accepting.add_done_callback(partial(self._end, len(body), answer, otherwise))
+        return True
+
+    def _end(
+        self,
+        size: int,
+        answer: Answer,
+        otherwise: Callable[[], None],
+        accepting: "asyncio.Future[Receipt]",
+    ) -> None:
+        self._under_way -= size
+        if accepting.cancelled() or accepting.exception() is not None:
+            otherwise()  # it is idempotent: once more, in full
+        else:
+            receipt = accepting.result()
+            answer(_status(receipt), _encoder.encode(receipt))
 
     async def _answer(self, source: str, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -154,10 +199,14 @@ class Hooks:
 async def _send_receipt(receipt: Receipt, send: Send) -> None:
     """Without a `Response`, which would cost more than all else here."""
     body = _encoder.encode(receipt)
-    status = 202 if receipt.verdict is Verdict.QUARANTINED else 200
+    status = _status(receipt)
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _status(receipt: Receipt) -> int:
+    return 202 if receipt.verdict is Verdict.QUARANTINED else 200
 
 
 class Disconnected(Exception):

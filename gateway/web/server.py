@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from gateway.errors import StartupError
 from gateway.models import Duration
+from gateway.web.direct import direct
 from gateway.web.limits import Limits
 from gateway.web.protocol import GuardedProtocol, guarded
 
@@ -93,10 +94,14 @@ class Server(uvicorn.Server):
 
 
 def make_server(app: ASGIApp, *, limits: Limits, sock: socket.socket) -> Server:
-    """A server for one bound socket, TCP or Unix; several may run in one loop."""
+    """A server for one bound socket, TCP or Unix; several may run in one loop.
+
+    An application that has `begin` (see `direct.Begin`) is offered whole requests through it.
+    """
+    begin = getattr(app, "begin", None)
     config = uvicorn.Config(
         app,
-        http=guarded(limits),
+        http=guarded(limits) if begin is None else direct(limits, begin),
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gateway.events import Writer
-from gateway.models import Entry, Fact, Millis, Track, Unknown
+from gateway.models import Entry, Fact, Known, Millis, Track, Unknown, Waiting, name_key
 from gateway.orders.decide import Orders
 from gateway.stores.registry import Store
 from gateway.stores.sqlite.keys import key, plain_key
@@ -45,8 +45,11 @@ def entries_of(dice: random.Random, number: int) -> list[Entry]:
     ]
 
 
-def searched(batch: Batch, entries: Sequence[Entry], plain: bool) -> Found:
-    """What the tables hold for these entries, row by row and without `Look`."""
+def searched(batch: Batch, entries: Sequence[Entry], plain: bool) -> tuple[Found, Known]:
+    """What the tables hold for these entries, row by row and without `Look`; and more than that.
+
+    The second also has what the entries' own names lead to where they name an order.
+    """
     execute = batch.connection.execute
     stored: dict[bytes, str] = dict(execute("SELECT key, order_id FROM links").fetchall())
     waits = dict(execute("SELECT id, entry FROM unlinked").fetchall())
@@ -58,7 +61,7 @@ def searched(batch: Batch, entries: Sequence[Entry], plain: bool) -> Found:
     links: dict[str, str] = {}
     seen: list[Entry] = list(entries)
     for one in seen:  # it grows with what waits for the same
-        for name in one.fact.keys():  # noqa: SIM118 - not a dict
+        for name in (*one.fact.keys(), *(name_key(own) for own in [one.fact.own] if own)):
             keys = [key(SHOP, name), *([plain_key(SHOP, name)] if plain else [])]
             for found in keys:
                 if found in stored:
@@ -66,10 +69,13 @@ def searched(batch: Batch, entries: Sequence[Entry], plain: bool) -> Found:
                 for row in by_key.get(found, set()) - waiting:
                     waiting.add(row)
                     seen.append(reader.entry(waits[row]))
-    named = {name for one in seen for name in (one.fact.order, one.fact.own) if name}
-    states = execute("SELECT order_id, state FROM orders").fetchall()
-    orders = {name: state for name, state in states if name in named | set(links.values())}
-    return links, orders, waiting
+    sought = {name for one in seen for name in one.fact.keys()}  # noqa: SIM118 - not a dict
+    needed = {name: order for name, order in links.items() if name in sought}
+    states = dict(execute("SELECT order_id, state FROM orders").fetchall())
+    named = {one.fact.named for one in seen} | set(needed.values())
+    orders = {name: state for name, state in states.items() if name in named}
+    more = [Waiting(id=row, entry=reader.entry(waits[row])) for row in sorted(waiting)]
+    return (needed, orders, waiting), Known(links=links, orders=states, waiting=more)
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["", "keys of before schema 3"])
@@ -89,9 +95,10 @@ def test_a_look_finds_what_a_search_finds(run: Run, seed: int, plain: bool) -> N
     def compare(batch: Batch, entries: Sequence[Entry]) -> None:
         look = Look(batch, SHOP)
         look.begin(entries)
-        known, wanted = look.known(), searched(batch, entries, plain)
+        known, (wanted, more) = look.known(), searched(batch, entries, plain)
         found = known.links, known.orders, {one.id for one in known.waiting}
         assert found == wanted
+        assert orders.decide(entries, known) == orders.decide(entries, more)
         assert len(known.waiting) == len(found[2])
         assert set(look.rows) == set(known.orders)
         sizes = [len(part) for part in found]

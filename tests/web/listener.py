@@ -12,6 +12,7 @@ import uvloop
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.models import Duration
+from gateway.web.direct import Answer
 from gateway.web.limits import Limits
 from gateway.web.server import bind, make_server
 
@@ -28,13 +29,14 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 CAP = 1 << 20
 
 
-class App:
+class Plain:
     """Echoes; keeps what it was told: a whole body, or a disconnect."""
 
     def __init__(self) -> None:
         self.whole: list[bytes] = []
         self.disconnects = 0
         self.requests = 0
+        self.begun = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.requests += 1
@@ -82,11 +84,28 @@ class App:
         await send({"type": "http.response.body", "body": body})
 
 
+class App(Plain):
+    """The same, but what is whole below `/direct` is answered the short way, a moment later."""
+
+    def begin(
+        self, scope: Scope, body: bytes, answer: Answer, otherwise: Callable[[], None]
+    ) -> bool:
+        self.begun += 1
+        if not scope["path"].startswith("/direct"):
+            return False
+        loop, how = asyncio.get_running_loop(), scope["query_string"]
+        if how == b"otherwise":
+            loop.call_soon(otherwise)
+        else:
+            loop.call_later(0.2 if how == b"slow" else 0.001, answer, 202, b"direct|" + body)
+        return True
+
+
 class Listener:
     """A server in a thread of its own."""
 
-    def __init__(self, limits: Limits, sock: socket.socket) -> None:
-        self.app = App()
+    def __init__(self, limits: Limits, sock: socket.socket, app: Plain) -> None:
+        self.app = app
         self.address = sock.getsockname()
         self.family = sock.family
         self.server = make_server(self.app, limits=limits, sock=sock)
@@ -123,8 +142,8 @@ def wait_for(done: Callable[[], bool], seconds: float = 5) -> None:
 
 
 @contextlib.contextmanager
-def listening(limits: Limits = LIMITS) -> Iterator[Listener]:
-    listener = Listener(limits, bind("127.0.0.1", 0, path="server"))
+def listening(limits: Limits = LIMITS, app: type[Plain] = App) -> Iterator[Listener]:
+    listener = Listener(limits, bind("127.0.0.1", 0, path="server"), app())
     try:
         yield listener
     finally:

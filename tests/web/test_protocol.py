@@ -18,7 +18,9 @@ from tests.web.listener import (
     GET,
     HEAD,
     LIMITS,
+    App,
     Listener,
+    Plain,
     answers,
     ask,
     good,
@@ -29,9 +31,9 @@ from tests.web.listener import (
 )
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Listener]:
-    with listening() as listener:
+@pytest.fixture(scope="module", params=[App, Plain], ids=["with a short way", "without"])
+def shared(request: pytest.FixtureRequest) -> Iterator[Listener]:
+    with listening(app=request.param) as listener:
         yield listener
 
 

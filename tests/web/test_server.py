@@ -191,7 +191,7 @@ def test_a_unix_socket_serves_its_owner_only(tmp_path: Path, depth: int) -> None
         restored = os.umask(old)
     assert seen == [0o600]
     assert restored == 0
-    listener = Listener(LIMITS, sock)
+    listener = Listener(LIMITS, sock, App())
     with unix_address(path) as address:
         listener.address = address
         assert good(listener)

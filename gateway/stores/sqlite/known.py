@@ -144,4 +144,4 @@ def _links(entries: Iterable[Entry]) -> set[str]:
 
 
 def _orders(entries: Iterable[Entry]) -> set[str]:
-    return {name for entry in entries for name in (entry.fact.order, entry.fact.own) if name}
+    return {named for entry in entries if (named := entry.fact.named)}

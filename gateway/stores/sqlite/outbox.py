@@ -1,5 +1,6 @@
 """The accepting transaction: callback, order state, events, routing verdicts and deliveries together."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
@@ -39,12 +40,11 @@ class SqliteOutbox:
     def __init__(self, writer: Writer, *, route: Callable[[], Route]) -> None:
         self._writer, self._route = writer, route
 
-    async def accept(self, intake: Intake, decide: Decide) -> Receipt:
+    def accept(self, intake: Intake, decide: Decide) -> "asyncio.Future[Receipt]":
         """See `gateway.stores.base.Outbox`."""
-        receipt: Receipt = await self._writer.submit(
+        return self._writer.submit(
             lambda batch: _Acceptance(batch, self._route()).accept(intake, decide)
         )
-        return receipt
 
     async def rehearse(self, intake: Intake, decide: Decide, *, keep: bool) -> Rehearsal:
         """See `gateway.stores.base.Outbox`."""
