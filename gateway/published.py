@@ -28,6 +28,7 @@ _ESCAPED = re.compile(rb"%[0-9A-Fa-f]{2}")
 _JSON = re.compile(r"(application|text)/([a-z0-9.!#$&^_-]+\+)?json", re.ASCII)
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef]|[\ufffe\uffff]")
 LARGEST_INTEGER = 2**31 - 1
+_YEAR_10000 = 253_402_300_800_000  # in milliseconds; a fraction may round up to it
 
 _object = msgspec.json.Decoder(dict[str, Raw])
 _array = msgspec.json.Decoder(list[Raw])
@@ -36,13 +37,17 @@ _encoder = msgspec.json.Encoder()
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):
-    """One CloudEvent; `envelope` is it in the JSON format, `data` the JSON of its data, if any."""
+    """One CloudEvent; `envelope` is it in the JSON format, `data` the JSON of its data, if any.
+
+    `attributes` are all that it has, extensions too.
+    """
 
     id: str
     source: str
     type: str
     subject: str | None
     time: Millis | None
+    attributes: Mapping[str, str | int | bool]
     envelope: bytes
     data: bytes | None
 
@@ -64,6 +69,11 @@ def read(content_type: str, headers: Sequence[tuple[str, str]], body: bytes) -> 
     return [_binary(content_type, headers, body)]
 
 
+def why(error: Exception) -> str:
+    """Why JSON could not be read, in words for its sender."""
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
 def _check_utf8(body: bytes) -> None:
     """The whole of it: what is passed on byte for byte is not looked at again."""
     try:
@@ -75,8 +85,8 @@ def _check_utf8(body: bytes) -> None:
 def _batch(body: bytes) -> list[Published]:
     try:
         parts = _array.decode(body)
-    except msgspec.MsgspecError as error:
-        raise BadRequest(f"$: a batch is a JSON array of events: {error}") from None
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BadRequest(f"$: a batch is a JSON array of events: {why(error)}") from None
     if len(parts) > MOST:
         raise BadRequest(f"$: a batch has {MOST} events at most")
     return [_structured(bytes(part), f"$[{place}]") for place, part in enumerate(parts)]
@@ -85,8 +95,8 @@ def _batch(body: bytes) -> list[Published]:
 def _structured(body: bytes, path: str) -> Published:
     try:
         fields = _object.decode(body)
-    except msgspec.MsgspecError as error:
-        raise BadRequest(f"{path}: an event is a JSON object: {error}") from None
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BadRequest(f"{path}: an event is a JSON object: {why(error)}") from None
     data = {name: fields.pop(name) for name in ("data", "data_base64") if name in fields}
     if len(data) == 2:
         raise BadRequest(f"{path}: data and data_base64 exclude each other")
@@ -103,7 +113,7 @@ def _structured(body: bytes, path: str) -> Published:
 
 def _attribute(name: str, raw: Raw, path: str) -> str | int | bool | None:
     """The value of an attribute; null is as if it were not there (JSON format, 2.2)."""
-    value = _value.decode(raw)
+    value = _decoded_part(raw)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -115,8 +125,16 @@ def _attribute(name: str, raw: Raw, path: str) -> str | int | bool | None:
     return value
 
 
+def _decoded_part(raw: Raw) -> Any:
+    """A part of what was decoded; an empty list for one that is nested too deeply to be looked at."""
+    try:
+        return _value.decode(raw)
+    except RecursionError:
+        return []
+
+
 def _check_base64(raw: Raw, path: str) -> None:
-    text, wrong = _value.decode(raw), BadRequest(f"{path}.data_base64: expected a string in base64")
+    text, wrong = _decoded_part(raw), BadRequest(f"{path}.data_base64: expected a string in base64")
     if not isinstance(text, str):
         raise wrong
     try:
@@ -147,8 +165,9 @@ def _binary(content_type: str, headers: Sequence[tuple[str, str]], body: bytes) 
     if body and is_json(content_type or "application/json"):
         try:
             _value.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise BadRequest(f"$: the data are no JSON, as Content-Type says: {error}") from None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            told = f"$: the data are no JSON, as Content-Type says: {why(error)}"
+            raise BadRequest(told) from None
         carried["data"], data = Raw(body), body
     elif body:
         carried["data_base64"] = b64encode(body).decode()
@@ -182,6 +201,7 @@ def _published(
         **required,
         subject=subject,
         time=_time(attributes, prefix),
+        attributes=attributes,
         envelope=envelope,
         data=data,
     )
@@ -202,12 +222,12 @@ def _time(attributes: Mapping[str, Any], prefix: str) -> Millis | None:
     if not (isinstance(value, str) and _TIME.fullmatch(value)):
         raise wrong
     try:
-        at = datetime.fromisoformat(value.upper()).timestamp()
+        at = round(datetime.fromisoformat(value.upper()).timestamp() * 1000)
     except (ValueError, OverflowError):
         raise wrong from None
-    if at < 0:
-        raise BadRequest(f"{prefix}time: before 1970")
-    return Millis(round(at * 1000))
+    if not 0 <= at < _YEAR_10000:
+        raise BadRequest(f"{prefix}time: before 1970, or after the year 9999")
+    return Millis(at)
 
 
 def is_json(content_type: str) -> bool:

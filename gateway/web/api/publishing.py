@@ -9,25 +9,29 @@ from msgspec import Meta
 from gateway.config.values import SHOP
 from gateway.errors import BadRequest, NotFound, UnsupportedMedia
 from gateway.published import BATCHED, STRUCTURED, read
+from gateway.publisher import PublishState
 from gateway.stores.views import Records
 from gateway.web.api.doors import read_body
 from gateway.web.api.operation import PUBLISHERS, Call, Operation
 
 
 class PublishQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which shop the events are of."""
+    """Which shop the events are of; an order event says that itself, and has to agree."""
 
-    shop: Annotated[str, Meta(min_length=1, max_length=100)] = "default"
+    shop: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
 
 
 class PublishedEvent(msgspec.Struct, frozen=True, kw_only=True):
     """What became of an event: our id for it, and the names of the subscriptions that it is for.
 
-    A `duplicate` has the `source` and `id` of an earlier one: that one counts.
+    A `duplicate` has the `source` and `id` of an earlier one: that one counts. An order event may
+    say what was known (`merged`), or what later facts had overtaken (`superseded`): then it made
+    no event, and `id` is null.
     """
 
-    id: str
+    id: str | None
     duplicate: bool
+    state: PublishState
     subscriptions: list[str]
 
 
@@ -36,7 +40,7 @@ async def publish(call: Call[PublishQuery, None]) -> PublishedEvent | list[Publi
     headers = call.request.headers
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMedia("send the body as it is, without a content encoding")
-    if SHOP.fullmatch(call.query.shop) is None:
+    if call.query.shop is not None and SHOP.fullmatch(call.query.shop) is None:
         raise BadRequest("shop: not a name of a shop")
     limit = call.gateway.settings.server.body_limit
     body = await read_body(call.request, limit)
@@ -46,7 +50,10 @@ async def publish(call: Call[PublishQuery, None]) -> PublishedEvent | list[Publi
     async with call.gateway.store.records() as records:
         answers = [
             PublishedEvent(
-                id=one.id, duplicate=one.duplicate, subscriptions=await _names(records, one.id)
+                id=one.id,
+                duplicate=one.duplicate,
+                state=one.state,
+                subscriptions=await _names(records, one.id) if one.id is not None else [],
             )
             for one in accepted
         ]
