@@ -1,7 +1,8 @@
 """The public application for any ASGI server: `uvicorn --factory gateway.asgi:application`.
 
 `gateway serve` is the better way: only its own server holds the deadlines and caps of inbound
-requests, and opens the admin listener and the control socket. `GATEWAY_CONFIG` names the file.
+requests, opens the admin listener and the control socket, and ends streams when it stops: another
+server may wait for them (uvicorn: `--timeout-graceful-shutdown`). `GATEWAY_CONFIG` names the file.
 """
 
 import logging
@@ -15,12 +16,14 @@ from starlette.routing import Mount
 
 from gateway.config.load import load
 from gateway.runtime import build
+from gateway.telemetry.redaction import HidingKeys
 from gateway.web.app import public_app
 
 
 def application() -> Starlette:
     """A Starlette application that opens the store at start-up and closes it at the end."""
     name = os.environ.get("GATEWAY_CONFIG")
+    logging.getLogger("uvicorn.access").addFilter(HidingKeys())  # its lines have the query
     settings = load(Path(name) if name else None, os.environ)
     gateway = build(settings, on_fatal=logging.getLogger("gateway").critical)
 

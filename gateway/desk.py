@@ -96,6 +96,7 @@ class Desk:
         return (
             self.state == "active"
             and self.subscription.enabled
+            and not self.subscription.pull
             and self._consented
             and now >= self.hold_until
         )
@@ -181,7 +182,8 @@ class Desk:
 
     def wake_at(self, now: Millis) -> Millis | None:
         """When to look again; None when only an outside change can open it."""
-        waits_for_others = not self.subscription.enabled or self.state != "active"
+        sends = self.subscription.enabled and not self.subscription.pull
+        waits_for_others = not sends or self.state != "active"
         if waits_for_others or not self._consented or self.next_due is None:
             return None
         due = max(self.next_due, self.hold_until, self._breaker.until or Millis(0))

@@ -102,6 +102,11 @@ class Dispatcher:
             self._flow(desk)
             self._wake.set()
 
+    def under_way(self, subscription: int) -> tuple[int, int]:
+        """How many attempts of a subscription are being made, and how many deliveries are in line."""
+        desk = self._desks.get(subscription)
+        return (0, 0) if desk is None else (desk.busy, len(desk.line))
+
     def offer(self, subscription: int) -> int:
         """See `gateway.stores.base.Handover`."""
         desk = self._desks.get(subscription)

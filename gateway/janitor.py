@@ -11,6 +11,7 @@ from gateway.errors import Unavailable
 from gateway.lookout import Lookout
 from gateway.models import Millis
 from gateway.orders.decide import Orders
+from gateway.stores.answers import KEPT
 from gateway.stores.base import Outbox
 from gateway.stores.upkeep import Cutoffs, Removed, Upkeep
 
@@ -34,6 +35,7 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
             hashes=Millis(now - max(HASHES, self.callbacks)),
             events=Millis(now - self.events),
             attempts=Millis(now - self.attempts),
+            answers=Millis(now - KEPT),
         )
 
 

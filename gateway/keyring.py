@@ -74,6 +74,11 @@ class Keyring:
         self._note_use(kept.record, now)
         return Principal(key=parsed.id, role=kept.record.role)
 
+    def stands(self, key: str, now: Millis) -> bool:
+        """Whether a key, by its id, still opens what it opened before."""
+        kept = self._present.get(key)
+        return kept is not None and kept.record.state(now) is KeyState.ACTIVE
+
     async def create(
         self,
         role: Role,

@@ -27,6 +27,18 @@ LONGEST = 300  # characters of a reason
 QUIET = HOUR  # after it was told: refusals are free to make for strangers, events are not
 
 
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a source: when it was last heard, and what was refused since, in this process.
+
+    `reason` is why the last of these was refused; `silent_since` when its silence was told.
+    """
+
+    last_at: Millis | None
+    silent_since: Millis | None
+    refused: int
+    reason: str | None
+
+
 class Refusals:
     """The requests of a source that were refused since it was last heard."""
 
@@ -80,6 +92,17 @@ class Lookout:
     def refused(self, source: str, reason: str) -> None:
         """Note that a request in the name of a source was refused; `reason` is for the operator."""
         self._refused.setdefault(source, Refusals()).add(self._clock(), reason)
+
+    async def of(self, source: str) -> Heard:
+        """What is known of a source; `Unavailable`."""
+        state = (await self._known()).get(source, SourceState())
+        refusals, heard = self._refused.get(source), self._heard.get(source)
+        return Heard(
+            last_at=state.last_at if heard is None else heard,
+            silent_since=state.silent_since if heard is None else None,
+            refused=refusals.count if refusals is not None else 0,
+            reason=refusals.reason if refusals is not None else None,
+        )
 
     async def look(self) -> None:
         """Tell what is to be told, and write what is remembered; `Unavailable`."""

@@ -321,7 +321,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     """Who wants which events where; `id` is the catalog's number for the name.
 
     `start` is the event time from which on a new subscription gets history: 0 is the beginning,
-    None only what comes. `declared` says that it stands in the configuration file. `origin` is what
+    None only what comes. Without a `url` its consumer fetches them. `declared` says that it stands in the configuration file. `origin` is what
     its handshake asks for, None without one (`handshake = false`). `owner` is the id of the API key
     that made it, None for the configuration's and the command line's; at `expires_at` it is removed.
     """
@@ -354,6 +354,11 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     owner: str | None = None
     description: str = ""
     expires_at: Millis | None = None
+
+    @property
+    def pull(self) -> bool:
+        """Whether its consumer fetches what it gets: nothing is sent to it."""
+        return not self.url
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):

@@ -50,6 +50,7 @@ TRANSITIONS = {
         DeliveryState.LEASED,
         DeliveryState.BEHIND,
         DeliveryState.BATCHED,
+        DeliveryState.DELIVERED,  # fetched and acknowledged, or a late success
         DeliveryState.DEAD,
     },
     DeliveryState.LEASED: {

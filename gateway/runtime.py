@@ -23,6 +23,7 @@ from gateway.events import Writer
 from gateway.handshakes import Handshakes
 from gateway.janitor import Janitor, Retention
 from gateway.keyring import Keyring
+from gateway.linker import Linker
 from gateway.lookout import Lookout
 from gateway.models import Millis, Subscription
 from gateway.operations import Operations
@@ -39,6 +40,7 @@ from gateway.signing import generate_secret
 from gateway.stores.base import BY_HAND, Rejections, Status
 from gateway.stores.registry import Store, make_store
 from gateway.subscribing import Rotations
+from gateway.tester import Tester
 
 logger = logging.getLogger("gateway.runtime")
 
@@ -56,13 +58,16 @@ class Gateway:
     clock: Callable[[], Millis]
     store: Store
     receiver: Receiver
+    linker: Linker
     publisher: Publisher
     rejections: Rejections
     dispatcher: Dispatcher
     replayer: Replayer
     handshakes: Handshakes
+    tester: Tester
     rotations: Rotations
     keyring: Keyring
+    lookout: Lookout
     janitor: Janitor
     poller: Poller
     transport: Transport
@@ -101,8 +106,13 @@ class Gateway:
             logger.error("the %s met a bug", task.get_name(), exc_info=task.exception())
             self.on_fatal(f"the {task.get_name()} met a bug and ended: restart, and report it")
 
+    def end_waiting(self) -> None:
+        """End streams and requests that wait for news, so that no server has to wait for them."""
+        self.store.news.close()
+
     async def stop(self, grace: float) -> None:
         """Let attempts in flight end within `grace` seconds, write everything, close the store."""
+        self.end_waiting()
         self.janitor.stop()
         self.rotations.stop()
         self.keyring.stop()
@@ -147,12 +157,12 @@ class Gateway:
         return _shown(await self.store.catalog.pause(key, f"{BY_HAND}{who}"))
 
     async def subscribe(self, name: str, keys: Mapping[str, object]) -> dict[str, object]:
-        """Add a subscription that no file declares, and say its secret; `ConfigError`, `Conflict`."""
+        """Add a subscription that no file declares, and say its secret, if it has one; `ConfigError`, `Conflict`."""
         now, secret, given = self.clock(), generate_secret(), dict(keys)
         description = str(given.pop("description", ""))
         subscription = make_subscription(name, given, self.settings, now, description=description)
         status = await self.store.catalog.create(subscription, secret, now)
-        return _shown(status) | {"secret": secret}
+        return _shown(status) | {"secret": None if subscription.pull else secret}
 
     async def unsubscribe(
         self, name: str, *, declared: Collection[str] | None = None
@@ -208,6 +218,7 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
         clock=clock,
         store=store,
         receiver=Receiver(_sources(settings.sources), store.outbox, orders, lookout, clock=clock),
+        linker=Linker(store.outbox, orders, clock=clock),
         publisher=Publisher(store.outbox, orders, clock=clock, random=secrets.token_bytes),
         rejections=store.rejections,
         dispatcher=dispatcher,
@@ -215,8 +226,15 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
         handshakes=Handshakes(
             store.catalog, transport, public_url=settings.server.public_url, clock=clock
         ),
+        tester=Tester(
+            transport,
+            public_url=settings.server.public_url,
+            clock=clock,
+            random=secrets.token_bytes,
+        ),
         rotations=Rotations(store.catalog, clock=clock),
         keyring=Keyring(store.keys, random=secrets.token_bytes),
+        lookout=lookout,
         janitor=Janitor(
             store.outbox,
             orders,

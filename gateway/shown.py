@@ -44,11 +44,25 @@ def taken(value: Mapping[str, Any], row: type[R]) -> R:
     return msgspec.convert(_untimed(value, row), row)
 
 
-def _untimed(value: Any, row: Any) -> Any:
-    if not (isinstance(value, Mapping) and isinstance(row, type)):
-        return value
-    hints = get_type_hints(row) if issubclass(row, msgspec.Struct) else {}
-    times = _times(row) if hints else {}
+def _untimed(value: Any, hint: Any) -> Any:
+    """The value with its times as milliseconds, as `hint`, the type that it is to have, tells them."""
+    for part in _parts(hint):
+        origin, inner = get_origin(part), get_args(part)
+        if (
+            isinstance(value, Mapping)
+            and isinstance(part, type)
+            and issubclass(part, msgspec.Struct)
+        ):
+            return _untimed_row(value, part)
+        if isinstance(value, Mapping) and isinstance(origin, type) and issubclass(origin, Mapping):
+            return {name: _untimed(one, inner[1]) for name, one in value.items()}
+        if isinstance(value, list) and isinstance(origin, type) and issubclass(origin, Sequence):
+            return [_untimed(one, inner[0]) for one in value]
+    return value
+
+
+def _untimed_row(value: Mapping[str, Any], row: type[msgspec.Struct]) -> Mapping[str, Any]:
+    hints, times = get_type_hints(row), _times(row)
     return {
         name: _millis(part)
         if name in times and part is not None
@@ -108,7 +122,7 @@ def _structs(types: Iterable[Any]) -> set[type[msgspec.Struct]]:
         if isinstance(one, type) and issubclass(one, msgspec.Struct):
             if one not in found:
                 found.add(one)
-                todo.extend(get_type_hints(one).values())
+                todo.extend(field.type for field in msgspec.structs.fields(one))
         else:
             todo.extend(get_args(one))
     return found

@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.catalogue import MEANINGS
 from gateway.config.environ import variable
+from gateway.config.filtering import about_filters
 from gateway.config.reader import Place, read_table, suggestion
 from gateway.config.settings import SourceSettings, SubscriptionSettings
 from gateway.egress.rules import Rules, parse_target
@@ -50,10 +51,13 @@ def about_subscription(
     `shops` are those of the declared sources, by the source's name; None when nobody knows them.
     """
     place = Place("subscriptions").key(name)
-    yield from _local(subscription.url, place.key("url"), rules)
+    if not subscription.pull:
+        yield from _local(subscription.url, place.key("url"), rules)
     yield from _unknown_types(subscription.types, place.key("types"))
     if shops is not None:
         yield from _unmet(subscription, place, shops)
+    for path, sentence in about_filters(subscription.filters, subscription.types):
+        yield f"{place.path}.{path}: {sentence}"
     yield from _idle(subscription, place)
 
 
@@ -125,6 +129,8 @@ def _shared(subscriptions: Mapping[str, SubscriptionSettings]) -> Iterable[str]:
     first: dict[bytes, tuple[str, str]] = {}  # the subscription that has it, and its host
     told: set[tuple[str, str]] = set()
     for name, subscription in subscriptions.items():
+        if subscription.pull:
+            continue
         host = parse_target(subscription.url).host
         for index, secret in enumerate(subscription.secrets):
             other, its_host = first.setdefault(secret, (name, host))

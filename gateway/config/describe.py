@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from gateway.config.reader import Place, unwrap
-from gateway.config.settings import NO_SECTION, PollSettings, Settings
+from gateway.config.settings import NO_SECTION, PollSettings, Settings, SubscriptionSettings
+from gateway.config.subscription import PULLED
 from gateway.config.values import (
     Rate,
     Secret,
@@ -44,6 +45,8 @@ def _lines(value: object, place: Place) -> Iterable[tuple[str, str]]:
             continue  # not asked: none of its keys are set
         else:
             key = field.encode_name
+            if isinstance(value, SubscriptionSettings) and value.pull and key not in PULLED:
+                continue  # nothing is sent: it cannot have them
             yield place.key(key).path, show_value(unwrap(field.type)[0], inner, key)
 
 

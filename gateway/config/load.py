@@ -234,6 +234,8 @@ class Loader:
         place, path = Place("subscriptions").key(name), ("subscriptions", name)
         table = self._overrides.apply(read_table(raw, place), KINDS, path)
         found = reader.read(table, place)
+        if found.pull:
+            return found
         at = place_of("secrets", table, place)
         secrets = self._vault.fill(found.secrets, at, parse_secret, OURS)
         return msgspec.structs.replace(found, secrets=secrets)

@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.config.reader import Place
 from gateway.config.settings import Profile, Settings
-from gateway.config.subscription import read_subscription, subscription_of
+from gateway.config.subscription import PULLED, read_subscription, subscription_of
 from gateway.config.values import show_duration, show_rate, show_start
 from gateway.egress.rules import parse_target
 from gateway.models import Millis, Subscription
@@ -51,6 +51,8 @@ def change_subscription(
     Another profile brings its own values of what is not among the keys.
     """
     base = keys_of(before)
+    if before.pull:
+        base = {key: value for key, value in base.items() if key in PULLED}
     if "profile" in keys:
         base = {key: value for key, value in base.items() if key not in Profile.__struct_fields__}
     wanted = read_subscription(before.name, {**base, **keys}, settings, place=Place(""))
@@ -75,6 +77,7 @@ def keys_of(subscription: Subscription) -> dict[str, Any]:
         "timeout": show_duration(subscription.timeout),
         "rate": show_rate(subscription.rate),
         "schedule": [show_duration(delay) for delay in subscription.schedule],
+        "pull": subscription.pull,
         "handshake": subscription.origin is not None,
         "batch_wait": show_duration(subscription.batch_wait),
         "from": show_start(subscription.start),
@@ -82,5 +85,7 @@ def keys_of(subscription: Subscription) -> dict[str, Any]:
 
 
 def _expiry(url: str, now: Millis) -> Millis | None:
+    if not url:
+        return None
     path = parse_target(url).path.partition(b"?")[0]
     return Millis(now + TEST_LIFE) if TEST_PATH in path else None

@@ -138,12 +138,14 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True):
 class SubscriptionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Who wants which events where; `secrets` are key bytes, `rate` deliveries a second.
 
-    `headers` are values as they are sent. `start`, whose key is `from`, is the event time in
+    With `pull` there is no `url`: its consumer fetches its events, and signs, slots and the like count
+    for nothing. `headers` are values as they are sent. `start`, whose key is `from`, is the event time in
     milliseconds from which on a new subscription gets history: None is now, 0 the beginning.
     """
 
     url: str
     secrets: tuple[Secret, ...]
+    pull: bool = False
     types: Types = ("order.*",)
     sources: tuple[Name, ...] = ()
     shops: tuple[Shop, ...] = ()

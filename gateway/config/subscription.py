@@ -28,6 +28,10 @@ from gateway.telemetry.redaction import SECRET_WORDS
 KINDS = kinds_of(SubscriptionSettings)
 FIELDS = {field.encode_name: field.name for field in msgspec.structs.fields(SubscriptionSettings)}
 FLAT_MODES = {Mode.STRUCTURED, Mode.JSON}
+PULLED = frozenset(
+    {"pull", "types", "sources", "shops", "filters", "flat", "mode", "from", "enabled"}
+)
+"""The keys that a subscription may have whose consumer fetches its events."""
 A_HEADER = 'write the name and the value, as in headers = { Authorization = "Bearer ${NAME}" }'
 
 
@@ -104,8 +108,13 @@ class SubscriptionReader:
     def read(self, table: Mapping[str, object], place: Place) -> SubscriptionSettings:
         """The settings; `secrets` are still as they were written, and may be missing."""
         values = read_keys(KINDS, table, place)
+        if values.get("pull"):
+            return self._pulled(values, table, place)
         if "url" not in values:
-            raise place.key("url").error('is required, for example url = "https://example.com/in"')
+            raise place.key("url").error(
+                'is required, for example url = "https://example.com/in"; or pull = true,'
+                " for a consumer that fetches its events"
+            )
         target = target_at(values["url"], place_of("url", table, place), self._rules)
         profile = values.setdefault("profile", guess_profile(target))
         if "headers" in values:
@@ -115,6 +124,23 @@ class SubscriptionReader:
         given = {"secrets": ()} | msgspec.structs.asdict(PROFILES[profile]) | given
         found = SubscriptionSettings(**given)
         self._check(found, table, place)
+        return found
+
+    def _pulled(
+        self, values: Mapping[str, object], table: Mapping[str, object], place: Place
+    ) -> SubscriptionSettings:
+        for key in values:
+            if key not in PULLED:
+                raise place_of(key, table, place).error(
+                    "does not go with pull = true: nothing is sent to a consumer that fetches its"
+                    " events; leave one of the two out"
+                )
+        given: dict[str, Any] = {FIELDS[key]: value for key, value in values.items()}
+        found = SubscriptionSettings(**{"url": "", "secrets": ()} | given)
+        if found.mode not in FLAT_MODES:
+            raise place_of("mode", table, place).error(
+                f'"{found.mode}" does not go with pull = true: choose "json" or "structured"'
+            )
         return found
 
     def _headers(self, written: Mapping[str, Secret], place: Place) -> dict[str, Secret]:

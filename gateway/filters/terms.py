@@ -102,14 +102,17 @@ class Comparison(msgspec.Struct, frozen=True):
             return operator.of_nothing or (self.operator == "exists" and self.to[0].raw is False)
         return operator.holds(found, self.to)
 
+    @property
+    def wanted(self) -> str:
+        """What it is compared with, as reasons repeat it."""
+        if self.operator == "exists":
+            return "present" if self.to[0].raw else "absent"
+        more = ["..."] * (len(self.to) > LISTED)
+        return ", ".join([*(show(one.raw) for one in self.to[:LISTED]), *more])
+
     def failed(self, event: Opened) -> Failed:
         """Why not."""
-        if self.operator == "exists":
-            wanted = "present" if self.to[0].raw else "absent"
-        else:
-            more = ["..."] * (len(self.to) > LISTED)
-            wanted = ", ".join([*(show(one.raw) for one in self.to[:LISTED]), *more])
-        is_not = OPERATORS[self.operator].words.format(wanted)
+        is_not = OPERATORS[self.operator].words.format(self.wanted)
         return Failed(self.path, f"{self.path} is {show(event.at(self.steps).raw)}, {is_not}")
 
 

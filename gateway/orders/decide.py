@@ -73,6 +73,13 @@ class Orders:
         session.decision.linked.extend(w.id for w in waiting)
         return session.run(_in_order(entries))
 
+    def link(self, first: Waiting, order: str, known: Known) -> Decision:
+        """Decide upon a waiting fact of which a person says the order, and upon what waited for it."""
+        session = _Session(self._writer, known)
+        session.decision.linked.append(first.id)
+        fact = msgspec.structs.replace(first.entry.fact, order=order)
+        return session.run([msgspec.structs.replace(first.entry, fact=fact)])
+
 
 def _unfit_to_name(fact: Fact) -> tuple[bool, int, int, Millis, str]:
     """The least is the best to name an order by: a session, a payment, what knows most ids."""

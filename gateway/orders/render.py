@@ -1,5 +1,6 @@
 """The canonical order of an event: an order's state as it stands after one fact."""
 
+import msgspec
 from msgspec import UNSET
 
 from gateway.events import (
@@ -7,6 +8,8 @@ from gateway.events import (
     OrderChange,
     OrderData,
     OrderDispute,
+    OrderLine,
+    OrderMoney,
     OrderPart,
     OrderPayment,
     OrderPayments,
@@ -34,18 +37,54 @@ def summary(state: OrderState) -> OrderSummary:
     )
 
 
+class CanonicalOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """An order as it stands: what `data` of its next event says of it, but for what happened."""
+
+    shop: str
+    order: str
+    aliases: list[str]
+    ids: dict[str, list[str]]
+    livemode: bool | None
+    state: OrderSummary
+    total: OrderMoney | None
+    lines: list[OrderLine]
+    parts: list[OrderPart]
+    shipment: OrderShipment | None
+    payment: OrderPayments
+    baseline: bool  # it was there before the gateway looked, and its beginning was not told
+
+
+def canonical(state: OrderState) -> CanonicalOrder:
+    """The order as it stands."""
+    parts = _parts(state)
+    return CanonicalOrder(
+        shop=state.shop,
+        order=state.order,
+        aliases=list(state.aliases),
+        ids=_ids(state),
+        livemode=state.livemode,
+        state=summary(state),
+        total=money(state.total),
+        lines=[line(item) for item in state.lines],
+        parts=parts,
+        shipment=_any_shipment(parts),
+        payment=_payments(state),
+        baseline=state.baseline,
+    )
+
+
 def order_data(
     state: OrderState, emission: Emission, fact: Fact, origin: Origin, before: OrderSummary
 ) -> OrderData:
     """`data` of the event that `emission` asks for; `before` is the summary before the fact."""
-    parts = [_part(key, state) for key in sorted(state.fulfilments) if key]
+    parts = _parts(state)
     parcel = state.fulfilments.get(fact.key or "") if fact.key else None
     own = shipment(parcel.shipment()) if parcel is not None else None
     return OrderData(
         shop=state.shop,
         order=state.order,
         aliases=list(state.aliases),
-        ids={system: list(ids) for system, ids in sorted(state.ids.items())},
+        ids=_ids(state),
         livemode=state.livemode,
         state=summary(state),
         previous=before,
@@ -93,6 +132,14 @@ def _refund_word(state: OrderState) -> str | None:
         return None
     full = _is_full(state)
     return "unknown" if full is None else ("full" if full else "partial")
+
+
+def _ids(state: OrderState) -> dict[str, list[str]]:
+    return {system: list(ids) for system, ids in sorted(state.ids.items())}
+
+
+def _parts(state: OrderState) -> list[OrderPart]:
+    return [_part(key, state) for key in sorted(state.fulfilments) if key]
 
 
 def _part(key: str, state: OrderState) -> OrderPart:

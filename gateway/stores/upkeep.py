@@ -12,12 +12,14 @@ class Cutoffs(msgspec.Struct, frozen=True, kw_only=True):
     """Before these times, rows may go: callbacks by reception, events by recording, attempts by start.
 
     `hashes` is when the last that is needed to know a repeat may go; never later than `callbacks`.
+    `answers` are those of the API that were kept to be given again.
     """
 
     callbacks: Millis
     hashes: Millis
     events: Millis
     attempts: Millis
+    answers: Millis = Millis(0)
 
 
 class Removed(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +34,7 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
     events: int = 0
     attempts: int = 0
     revisions: int = 0
+    answers: int = 0
     more: bool = False
 
 

@@ -8,7 +8,7 @@ import msgspec
 from gateway.keys import KeyRecord
 from gateway.models import Callback, Delivery, Millis, Note, Subscription
 from gateway.stores.base import Consent, Poll
-from gateway.stores.replaying import Chosen, Preview
+from gateway.stores.replaying import Chosen, Preview, Replay
 
 R = TypeVar("R")
 
@@ -97,8 +97,10 @@ class EventRow(msgspec.Struct, frozen=True, kw_only=True):
 class UnlinkedRow(msgspec.Struct, frozen=True, kw_only=True):
     """A fact that waits for its order, as it is shown."""
 
+    id: str
     callback: str
     source: str
+    shop: str
     event_type: str
     track: str
     state: str
@@ -113,7 +115,7 @@ class SubscriptionRow(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     state: str
     reason: str | None
-    host: str  # of its URL, with the port: the rest may be a secret
+    host: str  # of its URL, with the port: the rest may be a secret; `(pull)` without one
     hold_until: Millis | None
     last_success: Millis | None
     unfinished: int
@@ -204,6 +206,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     consent: Consent | None
     consent_reason: str
     catching_up: bool
+    pull: bool = False  # its consumer fetches what it gets
 
 
 class DeliveryStory(msgspec.Struct, frozen=True, kw_only=True):
@@ -273,7 +276,7 @@ class CallbackFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
-    """A part of a list; `following` is the row before which the next part begins, None at the end."""
+    """A part of a list; `following` is the row behind which the next part begins, None at the end."""
 
     rows: Sequence[R]
     following: int | None
@@ -332,6 +335,12 @@ class Records(Protocol):
         """Facts that wait, oldest first."""
         ...
 
+    async def unlinked_page(
+        self, *, source: str | None, after: int | None, limit: int
+    ) -> Page[UnlinkedRow]:
+        """Facts that wait, oldest first, from behind the row `after`."""
+        ...
+
     async def quarantined(self, *, limit: int) -> Sequence[CallbackRow]:
         """Callbacks in quarantine, newest first."""
         ...
@@ -364,8 +373,18 @@ class Records(Protocol):
         """The parked lanes, of one subscription or of all, those first that have been for longest."""
         ...
 
+    async def lane_page(
+        self, subscription: str | None, *, after: int | None, limit: int
+    ) -> Page[LaneRow]:
+        """The same in pages, from behind the place `after`."""
+        ...
+
     async def preview(self, chosen: Chosen) -> Preview:
         """What a replay would send again; `NotFound`."""
+        ...
+
+    async def replay_page(self, *, before: int | None, limit: int) -> Page[Replay]:
+        """All replay jobs, newest first, from behind the job `before`."""
         ...
 
     async def keys(self) -> Sequence[KeyRecord]:

@@ -7,6 +7,8 @@ from typing import TextIO
 
 import msgspec
 
+from gateway.telemetry.redaction import without_keys
+
 _encoder = msgspec.json.Encoder()
 
 
@@ -23,7 +25,15 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return _encoder.encode(line).decode()
+        return without_keys(_encoder.encode(line).decode())
+
+
+class PlainFormatter(logging.Formatter):
+    """A line for people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return without_keys(super().format(record))
 
 
 def configure(level: str, *, json: bool, stream: TextIO = sys.stderr) -> None:
@@ -32,7 +42,7 @@ def configure(level: str, *, json: bool, stream: TextIO = sys.stderr) -> None:
     if json:
         handler.setFormatter(JsonFormatter())
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for library in ("uvicorn", "httpx2"):  # their lines name what ours say better
         logging.getLogger(library).setLevel(logging.WARNING)

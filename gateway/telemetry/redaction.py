@@ -6,6 +6,7 @@ holds a customer's data. So both are masked before anything is written.
 """
 
 import hashlib
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -47,7 +48,31 @@ PLAIN_KEYS: Final = frozenset(
 # A digest, a token or a part of one. "=" ends it, so that `v1=` and `sha256=` stay readable.
 _RUN = re.compile(r"[A-Za-z0-9+/_.%~-]{16,}=*")
 _DIGIT = re.compile(r"[0-9]")
+_KEY = re.compile(
+    r"(gwk_[a-z2-7]{8})_[0-9A-Za-z]+(?:_[0-9A-Za-z]+)?|([?&]token=)[^&#\s\"']+", re.IGNORECASE
+)
 _anything: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+
+
+class HidingKeys(logging.Filter):
+    """Masks API keys in the lines of a server's access log: a stream may have one as `?token=`."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every line through, without what opens anything."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(_unkeyed(value) for value in record.args)
+        return True
+
+
+def without_keys(text: str) -> str:
+    """A text with the secret part of each API key masked, and the whole of each `?token=`."""
+    return _KEY.sub(
+        lambda found: f"{found[2]}{HIDDEN}" if found[2] else f"{found[1]}_{HIDDEN}", text
+    )
+
+
+def _unkeyed(value: object) -> object:
+    return without_keys(value) if isinstance(value, str) else value
 
 
 def redacted_headers(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:

@@ -16,8 +16,7 @@ from gateway.web.api.table import routes_at
 from gateway.web.handshakes import METHODS, ROUTE, Granting
 from gateway.web.health import Ready, healthz
 from gateway.web.hooks import HOOKS, Hooks
-from gateway.web.problems import problem
-from gateway.web.sources import source_routes
+from gateway.web.problems import new_request_id, problem
 
 SCHEMA_TYPE = "application/schema+json"
 
@@ -25,8 +24,11 @@ SCHEMA_TYPE = "application/schema+json"
 def _http_error(_: Request, error: Exception) -> Response:
     """An HTTP exception of the router as problem+json."""
     assert isinstance(error, HTTPException)
+    number = new_request_id()
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
-    return problem(error.status_code, error.detail, **headers)
+    return problem(
+        error.status_code, error.detail, request_id=number, x_request_id=number, **headers
+    )
 
 
 def _application(routes: Sequence[BaseRoute]) -> Starlette:
@@ -94,13 +96,7 @@ def admin_app(gateway: Gateway) -> ASGIApp:
 
 def control_app(gateway: Gateway) -> ASGIApp:
     """What the owner of the database's folder reaches, through the socket."""
-    return _application(
-        [
-            *_health(gateway),
-            *source_routes(gateway),
-            *routes_at(gateway, None),
-        ]
-    )
+    return _application([*_health(gateway), *routes_at(gateway, None)])
 
 
 def _health(gateway: Gateway) -> list[BaseRoute]:

@@ -8,6 +8,7 @@ from enum import Enum
 import msgspec
 
 from gateway.models import Duration, Size
+from gateway.web.problems import CODES, REFUSED
 
 # RFC 3986 section 3.2.2 without percent-encoding and sub-delimiters, which no host name has.
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_][A-Za-z0-9._-]{0,254})(:[0-9]{0,5})?")
@@ -56,8 +57,9 @@ class Refusal(Enum):
     def encode(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         """The whole response: `headers`, and a problem (RFC 9457) that closes the connection."""
         title = http.HTTPStatus(self.status).phrase
-        problem = {"type": "about:blank", "title": title}
-        body = msgspec.json.encode(problem | {"status": self.status, "detail": self.detail})
+        problem = {"type": "about:blank", "title": title, "status": self.status}
+        told = {"code": CODES.get(self.status, REFUSED), "detail": self.detail}
+        body = msgspec.json.encode(problem | told)
         own = [
             (b"content-type", b"application/problem+json"),
             (b"content-length", b"%d" % len(body)),

@@ -1,5 +1,6 @@
 """From our errors to HTTP: the one place, as problem+json (RFC 9457)."""
 
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from http.client import responses
 
@@ -56,6 +57,8 @@ CODES: Mapping[int, str] = {
 }
 """The stable word for each status of a problem: programs look at it, people at `detail`."""
 
+REFUSED = "refused"  # where the status has no word of its own
+
 UNANSWERED = (
     *("ConfigError", "StartupError", "Malformed", "ForbiddenAddress", "UnfitEvent"),
     *("AskFailed", "Unreached", "TokenRefused", "Denied", "Missing", "Throttled"),
@@ -68,13 +71,18 @@ PUBLIC: Mapping[type[GatewayError], str] = {
 """What a sender may know: the reason itself would help to forge."""
 
 
+def new_request_id() -> str:
+    """What a problem and the log call a request by."""
+    return f"req_{secrets.token_hex(12)}"
+
+
 def problem(status: int, detail: str, *, request_id: str | None = None, **headers: str) -> Response:
     """A problem as an answer; `headers` are further ones, as in `allow="POST"`."""
     body = {
         "type": "about:blank",
         "title": responses.get(status, "Refused"),
         "status": status,
-        "code": CODES.get(status, "refused"),
+        "code": CODES.get(status, REFUSED),
         "detail": detail,
     }
     return Response(

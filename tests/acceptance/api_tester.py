@@ -69,6 +69,7 @@ def _test(tester: Path, gateway: Gateway, key: str, examples: int) -> int:
         *("--checks", ",".join(CHECKS)),
         *("--max-examples", str(examples)),
         *("--exclude-operation-id", "revokeKey"),  # it would lock the tester out
+        *("--exclude-operation-id", "streamEvents"),  # its answer has no end
         *("--phases", "examples,coverage,fuzzing"),
         "--no-color",
     ]

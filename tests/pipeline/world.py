@@ -230,6 +230,7 @@ async def running(
             yield world
         finally:
             await world.client.aclose()
+            gateway.end_waiting()
             for server in servers:
                 server.stop(gateway.settings.server.stop_grace)
             await asyncio.gather(*tasks)

@@ -23,6 +23,7 @@ from gateway.models import (
     Note,
     Origin,
     Outcome,
+    Receipt,
     Track,
     Verdict,
 )
@@ -482,10 +483,10 @@ def test_a_full_queue_refuses(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("gateway.stores.sqlite.writer.CAPACITY", 10)
 
     async def story(store: Store) -> None:
-        results = await asyncio.gather(
-            *(store.outbox.accept(intake(number), one_event) for number in range(50)),
-            return_exceptions=True,
-        )
+        async def accept(number: int) -> Receipt:
+            return await store.outbox.accept(intake(number), one_event)
+
+        results = await asyncio.gather(*map(accept, range(50)), return_exceptions=True)
         refused = [result for result in results if isinstance(result, Unavailable)]
         assert len(refused) == 40
         assert {error.retry_after for error in refused} == {2}

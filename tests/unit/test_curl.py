@@ -11,9 +11,9 @@ from typing import ClassVar
 import msgspec
 import pytest
 
-from gateway.cli.curl import Command, command_of
+from gateway.curl import Command, command_of
 from gateway.models import Delivery, Mode, Subscription
-from gateway.sender import request_of
+from gateway.sender import Request, request_of
 from gateway.signing import parse_secret, verify
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -72,6 +72,17 @@ def command(
     wanted: Subscription, body: bytes = msgspec.json.encode(EVENT), *, unsigned: str = ""
 ) -> tuple[Command, list[tuple[str, str]], bytes]:
     """The command that delivers `body`, and the headers and the body that it must send."""
+    request, whole = request_for(wanted, body)
+    lines = request.head.decode().split("\r\n")[:-1]
+    headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
+    own = [name for name, _ in wanted.headers]
+    return command_of(request, own=own, unsigned=unsigned), headers, whole
+
+
+def request_for(
+    wanted: Subscription, body: bytes = msgspec.json.encode(EVENT)
+) -> tuple[Request, bytes]:
+    """The signed request that delivers `body`, and the bytes that it carries."""
     delivery = Delivery(
         id=1,
         subscription=1,
@@ -84,10 +95,7 @@ def command(
         claim=0,
     )
     request = request_of(wanted, delivery, NOW)
-    lines = request.head.decode().split("\r\n")[:-1]
-    headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
-    own = [name for name, _ in wanted.headers]
-    return command_of(request, own=own, unsigned=unsigned), headers, request.body
+    return request, request.body
 
 
 def run(text: str, *, shell: str = "sh", **variables: str) -> subprocess.CompletedProcess[bytes]:
@@ -172,6 +180,22 @@ def test_values_of_own_headers_come_from_the_environment(port: int) -> None:
     values = dict(zip(printed.variables, (value.decode() for _, value in own), strict=True))
     assert run(printed.text, **values).returncode == 0
     assert sent(headers, port) == ("/", body)
+
+
+@needs_curl
+def test_the_query_of_a_url_that_is_not_shown_whole_comes_from_the_environment(port: int) -> None:
+    wanted = subscription(url=f"http://127.0.0.1:{port}/a'b?token=t0ken&x={{1}}")
+    request, body = request_for(wanted)
+    printed = command_of(request, own=(), whole=False)
+    assert printed.variables == ["GATEWAY_URL_QUERY"]
+    assert "t0ken" not in printed.text
+    assert run(printed.text).returncode != 0
+    assert Consumer.seen == []
+    assert run(printed.text, GATEWAY_URL_QUERY="token=t0ken&x=%7B1%7D").returncode == 0
+    assert (Consumer.seen[0][0], Consumer.seen[0][2]) == ("/a'b?token=t0ken&x=%7B1%7D", body)
+    plain = subscription(url=f"http://127.0.0.1:{port}/in")
+    request, _ = request_for(plain)
+    assert command_of(request, own=(), whole=False) == command_of(request, own=())
 
 
 @needs_curl

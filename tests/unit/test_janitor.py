@@ -113,6 +113,7 @@ def test_hashes_outlive_their_callbacks() -> None:
             hashes=Millis(NOW - HASHES),
             events=Millis(NOW - 90 * DAY),
             attempts=Millis(NOW - 30 * DAY),
+            answers=Millis(NOW - DAY),
         )
 
     play(story())

@@ -30,7 +30,7 @@ MUCH = ({"data": {"/total/value": {"ge": 20}}},)
 
 
 def status(number: int, *, state: str = "active", **settings: Any) -> Status:
-    wanted = Subscription(id=number, name=f"s{number}", url="", **settings)
+    wanted = Subscription(id=number, name=f"s{number}", url="https://example.com", **settings)
     return Status(subscription=wanted, state=state)
 
 

@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from gateway.models import Duration
 from gateway.web.direct import Answer
 from gateway.web.limits import Limits
+from gateway.web.problems import CODES
 from gateway.web.server import bind, make_server
 
 LIMITS = Limits(
@@ -197,5 +198,6 @@ def refused(data: bytes, status: int) -> None:
     assert b"\r\nconnection: close" in head
     assert b"\r\ncontent-type: application/problem+json" in head
     problem = json.loads(body)
-    assert set(problem) == {"type", "title", "status", "detail"}
+    assert set(problem) == {"type", "title", "status", "code", "detail"}
+    assert problem["code"] == CODES.get(status, "refused")
     assert (problem["type"], problem["status"]) == ("about:blank", status)

@@ -50,7 +50,14 @@ class Caller:
         base = {Door.PUBLIC: self.world.public, Door.ADMIN: self.world.admin}
         root = self.world.control if door is None else base[door]
         headers = {} if role is None else {"authorization": f"Bearer {self.keys[role]}"}
-        return await self.world.client.request(method, root + path, headers=headers, json=body)
+        client = self.world.client
+        request = client.build_request(method, root + path, headers=headers, json=body)
+        response = await client.send(request, stream=True)
+        if response.headers.get("content-type") == "text/event-stream":  # it has no end
+            await response.aclose()
+            return httpx2.Response(response.status_code, headers=response.headers, content=b"")
+        await response.aread()
+        return response
 
     async def get(self, path: str, **more: Any) -> httpx2.Response:
         return await self.ask(path, **more)

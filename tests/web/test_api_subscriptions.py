@@ -391,3 +391,22 @@ def test_who_subscribes_again_goes_on_unless_a_person_holds_it(
         assert at(world.consumer, "/in")[1].headers["content-type"] == "application/json"
 
     play(tmp_path, story)
+
+
+def test_a_subscriber_learns_nothing_of_the_subscriptions_of_others(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        key, admin = await new_key(world), await new_key(world, Role.ADMIN)
+        target = url(world.consumer, "/in")
+        made = await key.subscribe(url=target)
+        for types in (["gateway.*"], ["order.*", "gateway.subscription.failing"]):
+            asked = [
+                await key.ask("POST", PATH, {"url": f"{target}2", "types": types}),
+                await key.ask("PATCH", f"{PATH}/{made['id']}", {"types": types}),
+                await key.ask("GET", f"/v1/stream?types={','.join(types)}"),
+            ]
+            assert [(one.status_code, one.json()["code"]) for one in asked] == [
+                (403, "forbidden")
+            ] * 3
+        assert (await admin.subscribe(url=f"{target}3", types=["gateway.*"]))["id"]
+
+    play(tmp_path, story)

@@ -20,7 +20,7 @@ from gateway.signing import parse_secret
 from gateway.stores.base import Handshake, Health, Put, Status
 from gateway.stores.sqlite import making
 from gateway.stores.sqlite.batches import dissolve
-from gateway.stores.sqlite.lanes import reorder
+from gateway.stores.sqlite.lanes import PULLED, reorder
 from gateway.stores.sqlite.making import REMOVED
 from gateway.stores.sqlite.queue import bury
 from gateway.stores.sqlite.routes import Routes
@@ -238,8 +238,8 @@ def _sync(batch: Batch, declared: Sequence[Subscription]) -> None:
         _follow(batch, row[0], _stored.decode(row[1]), subscription)
         execute("DELETE FROM secrets WHERE subscription = ?", (row[0],))
         execute(
-            "UPDATE subscriptions SET declared = ?, enabled = ?, made = NULL, headers = NULL"
-            " WHERE id = ?",
+            "UPDATE subscriptions SET declared = ?, enabled = ?, made = NULL, headers = NULL,"
+            " owner = NULL, target = NULL WHERE id = ?",
             (described(subscription), int(subscription.enabled), row[0]),
         )
     note_revision(batch.connection)
@@ -247,10 +247,21 @@ def _sync(batch: Batch, declared: Sequence[Subscription]) -> None:
 
 def _follow(batch: Batch, number: int, before: dict[str, Any], now: Subscription) -> None:
     """Bring what is unfinished in line with settings that have changed."""
+    pulled = before.get("url") == ""
+    if pulled and not now.pull:
+        _into_lane(batch, number, None)
     if before["mode"] == Mode.BATCH and now.mode is not Mode.BATCH:
         dissolve(batch, number)
     if before.get("ordering", Ordering.NONE) != now.ordering:
         reorder(batch.connection, number, now.ordering)
+    if now.pull and not pulled:
+        _into_lane(batch, number, PULLED)
+
+
+def _into_lane(batch: Batch, number: int, lane: int | None) -> None:
+    batch.connection.execute(
+        "UPDATE deliveries SET lane = ? WHERE subscription = ? AND state < 2", (lane, number)
+    )
 
 
 def _consent(batch: Batch, sealer: Sealer, handshakes: Mapping[str, Handshake]) -> list[str]:

@@ -12,7 +12,7 @@ import msgspec
 from gateway.filters.reading import read_filters
 from gateway.matching import Match, match
 from gateway.models import Event, Millis, Ordering, Subscription
-from gateway.stores.sqlite.lanes import append
+from gateway.stores.sqlite.lanes import PULLED, append
 from gateway.stores.sqlite.writer import Batch
 
 SLICE = 250  # events that are looked at in one transaction
@@ -35,12 +35,12 @@ def catch_up(batch: Batch, subscription: Subscription, now: Millis) -> bool:
         (history, SLICE),
     ).fetchall()
     for row in _wanted(batch, subscription, rows):
-        ordered = subscription.ordering is Ordering.ORDER
+        lane = row[5] if subscription.ordering is Ordering.ORDER else None
         append(
             batch,
             event=row[0],
             subscription=subscription.id,
-            lane=row[5] if ordered else None,
+            lane=PULLED if subscription.pull else lane,
             now=now,
             reason=None,
         )

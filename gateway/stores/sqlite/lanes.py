@@ -18,6 +18,13 @@ BEHIND = CODES[DeliveryState.BEHIND]
 PENDING = CODES[DeliveryState.PENDING]
 LEASED = CODES[DeliveryState.LEASED]
 
+PULLED = 0
+"""The lane of all deliveries of a subscription whose consumer fetches them; no order has this row.
+
+So the index of the lanes has what is unfinished of it in the order of its ids, which is that of the
+commits; a due time is taken before its transaction, and is not.
+"""
+
 COLUMNS = (
     "d.id, e.event_id, e.type, e.body, d.attempts, d.number, d.first_at, d.due, d.lane, d.manual,"
     " CASE d.number WHEN 0 THEN 0 ELSE (SELECT count(*) FROM attempts a WHERE a.delivery = d.id"
@@ -84,14 +91,16 @@ def append(
     reason: str | None,
 ) -> tuple[int, int | None]:
     """Make a delivery of a past event, at the end of its lane; its id, and the head that it waits for."""
-    before = None if lane is None else head(batch, subscription, lane)
+    before = None if lane is None or lane == PULLED else head(batch, subscription, lane)
     made = batch.connection.execute(
         "INSERT INTO deliveries (event, subscription, state, due, lane, reason)"
         " VALUES (?, ?, ?, ?, ?, ?)",
         (event, subscription, PENDING if before is None else BEHIND, now, lane, reason),
     ).lastrowid
     assert made is not None
-    if before is None:
+    if lane == PULLED:
+        batch.pulled.add(subscription)
+    elif before is None:
         batch.behind[subscription] = True
         batch.waits(subscription, now)
     return made, before

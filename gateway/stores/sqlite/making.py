@@ -21,10 +21,12 @@ from gateway.stores.sqlite.subscriptions import (
     revive,
     secrets_of,
     step_aside,
+    target_of,
 )
 from gateway.stores.sqlite.writer import Batch
 
 REMOVED = "its subscription was removed"
+MOST_OF_A_KEY = 1_000  # subscriptions that one API key has made: each is looked at for each event
 MOST_SECRETS = 5  # that sign at the same time: each adds to the headers of every delivery
 
 _made = msgspec.msgpack.Decoder(Subscription)
@@ -57,7 +59,8 @@ def create(
         "UPDATE subscriptions SET headers = ? WHERE id = ?",
         (seal_headers(sealer, number, subscription.headers), number),
     )
-    _keep_secret(batch, sealer, number, secret, now)
+    if not subscription.pull:  # nothing is sent, so nothing is signed
+        _keep_secret(batch, sealer, number, secret, now)
     note_revision(batch.connection)
     return number
 
@@ -65,11 +68,12 @@ def create(
 def put(batch: Batch, sealer: Sealer, wanted: Subscription, secret: str, now: Millis) -> Kept:
     """A new one, or in its place the one that the same key has made for the same URL.
 
-    That one keeps its name, its secret, and what it was given of the past; it goes on, unless a
+    Of those without a URL it is the one of the same name. That one keeps its name, its secret, and what it was given of the past; it goes on, unless a
     person holds it. `Conflict`.
     """
-    number = _with_url(batch, wanted)
+    number = _of_name(batch, wanted) if wanted.pull else _with_url(batch, wanted)
     if number is None:
+        _check_room(batch, wanted.owner)
         number = create(batch, sealer, wanted, secret, now)
         return Kept(number=number, secret=secret, made=True)
     before = _before(batch, sealer, find(batch, number))
@@ -81,7 +85,7 @@ def put(batch: Batch, sealer: Sealer, wanted: Subscription, secret: str, now: Mi
     resumed = state == "gone" or (state == "paused" and not (reason or "").startswith(BY_HAND))
     if resumed:
         revive(batch, number)
-    newest = _newest_secret(batch, sealer, number)
+    newest = "" if after.pull else _newest_secret(batch, sealer, number)
     return Kept(number=number, secret=newest, made=False, resumed=resumed)
 
 
@@ -123,8 +127,8 @@ def remove(batch: Batch, key: str | int, declared: Collection[str] | None) -> in
     batch.connection.execute("DELETE FROM secrets WHERE subscription = ?", (row.number,))
     batch.connection.execute(
         "UPDATE subscriptions SET state = 'gone', reason = ?, enabled = 0, made = x'',"
-        " hold_until = NULL, history = NULL, handshake = NULL, headers = NULL, consent = NULL"
-        " WHERE id = ?",
+        " hold_until = NULL, history = NULL, handshake = NULL, headers = NULL, consent = NULL,"
+        " owner = NULL, target = NULL WHERE id = ?",
         (REMOVED, row.number),
     )
     note_revision(batch.connection)
@@ -156,6 +160,8 @@ def rotate(
             " rotate them. Put the new one first, and take the old one out when your consumer"
             " knows the new one"
         )
+    if _made.decode(row.made).pull:
+        raise Conflict(f"nothing is sent to subscription {name}, so it has no secret to rotate")
     until = now + overlap
     execute(
         "UPDATE secrets SET expires_at = min(coalesce(expires_at, ?1), ?1) WHERE subscription = ?2",
@@ -188,15 +194,34 @@ def _bare(subscription: Subscription) -> Subscription:
 
 def _with_url(batch: Batch, wanted: Subscription) -> int | None:
     """The one that the same key has made for the same URL."""
-    rows = batch.connection.execute(
-        "SELECT id, made FROM subscriptions WHERE instr(made, CAST(? AS BLOB)) ORDER BY id",
-        (wanted.url,),
-    )
-    for number, made in rows:
-        found = _made.decode(made)
-        if (found.owner, found.url) == (wanted.owner, wanted.url):
-            return int(number)
-    return None
+    row = batch.connection.execute(
+        "SELECT id FROM subscriptions WHERE owner = ? AND target = ? ORDER BY id LIMIT 1",
+        (wanted.owner, target_of(wanted)),
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _check_room(batch: Batch, owner: str | None) -> None:
+    """`Conflict` for a key that has made as many as it may have."""
+    (count,) = batch.connection.execute(
+        "SELECT count(*) FROM subscriptions WHERE owner = ?", (owner,)
+    ).fetchone()
+    if count >= MOST_OF_A_KEY:
+        raise Conflict(
+            f"this key has {count} subscriptions, as many as one may have: remove those that are"
+            " not needed, or take another key"
+        )
+
+
+def _of_name(batch: Batch, wanted: Subscription) -> int | None:
+    """The one without a URL that the same key has made under the same name."""
+    row = batch.connection.execute(
+        "SELECT id, made FROM subscriptions WHERE name = ? AND length(made) > 0", (wanted.name,)
+    ).fetchone()
+    if row is None:
+        return None
+    found = _made.decode(row[1])
+    return int(row[0]) if found.pull and found.owner == wanted.owner else None
 
 
 def _before(batch: Batch, sealer: Sealer, row: Row) -> Subscription:
@@ -217,14 +242,21 @@ def _write(batch: Batch, sealer: Sealer, before: Subscription, after: Subscripti
             "mode: cannot become or cease to be batch while deliveries are made; make another"
             " subscription"
         )
+    if before.pull is not after.pull:
+        raise Conflict(
+            "pull: cannot be changed while deliveries are made; make another subscription"
+        )
     bare = _bare(after)
     batch.connection.execute(
-        "UPDATE subscriptions SET declared = ?, made = ?, headers = ?, enabled = ? WHERE id = ?",
+        "UPDATE subscriptions SET declared = ?, made = ?, headers = ?, enabled = ?, owner = ?,"
+        " target = ? WHERE id = ?",
         (
             described(bare),
             pack(without_values(bare)),
             seal_headers(sealer, before.id, after.headers),
             int(after.enabled),
+            after.owner,
+            target_of(after),
             before.id,
         ),
     )

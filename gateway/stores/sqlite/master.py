@@ -15,7 +15,14 @@ from pathlib import Path
 from gateway.errors import StartupError
 from gateway.sealing import Sealer, SealError, key_text, new_key, parse_key
 from gateway.stores.sqlite.opening import look_into
-from gateway.stores.sqlite.sealed import CHECK, KNOWN, reseal, seal_plain, sealed_values
+from gateway.stores.sqlite.sealed import (
+    CHECK,
+    KNOWN,
+    reseal,
+    reseal_answers,
+    seal_plain,
+    sealed_values,
+)
 
 VARIABLE = "GATEWAY_MASTER_KEY"
 SUFFIX = ".key"
@@ -96,7 +103,12 @@ class Master:
                 _put(to)
         new = Sealer(key)
         with _wiping(connection):
-            count = reseal(connection, lambda name, value: new.seal(name, old.open(name, value)))
+
+            def change(name: str, value: bytes) -> bytes:
+                return new.seal(name, old.open(name, value))
+
+            count = reseal(connection, change)
+            reseal_answers(connection, change)
             _know(connection, new)
         if to is None:
             _put(self.path)

@@ -18,9 +18,11 @@ from gateway.models import (
     Waiting,
 )
 from gateway.stores.base import Decide, Intake, Made, Rehearsal, Stored, WaitOver
+from gateway.stores.linking import DecideLink, Link, Linked
 from gateway.stores.sqlite.kept import callback_number, stored
 from gateway.stores.sqlite.keys import digest, key
 from gateway.stores.sqlite.known import Look
+from gateway.stores.sqlite.linking import is_known, linked_of, waiting_row
 from gateway.stores.sqlite.polls import put_watch, revive_watch
 from gateway.stores.sqlite.publish import Route, publish
 from gateway.stores.sqlite.writer import Batch, Writer, of_the_file
@@ -32,6 +34,7 @@ _notes = msgspec.json.Decoder(list[Note])
 _pack = msgspec.msgpack.Encoder()
 
 LINKED = "linked by a later callback"
+BY_HAND = "linked by hand"
 
 
 class SqliteOutbox:
@@ -77,6 +80,13 @@ class SqliteOutbox:
             )
             return 1
         return count
+
+    async def link(self, wanted: Link, decide: DecideLink, now: Millis) -> Linked:
+        """See `gateway.stores.linking.Links`."""
+        linked: Linked = await self._writer.submit(
+            lambda batch: _Acceptance(batch, self._route()).link(wanted, decide, now)
+        )
+        return linked
 
 
 class Stuck(Exception):
@@ -182,8 +192,17 @@ class _Acceptance:
         reason, notes = self._connection.execute(
             "SELECT reason, notes FROM callbacks WHERE id = ?", (callback_number(receipt.id),)
         ).fetchone()
+        rehearsal = Rehearsal(
+            verdict=receipt.verdict, reason=reason, notes=_notes.decode(notes), made=self._told()
+        )
+        if not keep:
+            raise Undone(rehearsal)
+        return rehearsal
+
+    def _told(self) -> list[Made]:
+        """The events that were made, as they are told."""
         names = dict(self._connection.execute("SELECT id, name FROM subscriptions").fetchall())
-        made = [
+        return [
             Made(
                 id=event.id,
                 type=event.type,
@@ -192,12 +211,6 @@ class _Acceptance:
             )
             for event, matched in self._made
         ]
-        rehearsal = Rehearsal(
-            verdict=receipt.verdict, reason=reason, notes=_notes.decode(notes), made=made
-        )
-        if not keep:
-            raise Undone(rehearsal)
-        return rehearsal
 
     def _decide(self, intake: Intake, decide: Decide, look: Look) -> tuple[Decision, Verdict, str]:
         """The decision, or quarantine: what is authentic is never lost, whatever is wrong with it."""
@@ -295,6 +308,8 @@ class _Acceptance:
         look: Look,
         number: int,
         now: Millis,
+        *,
+        by: str = LINKED,
     ) -> None:
         """Write the rest of what was decided; callback 0 is the row `number`."""
         if decision.links:
@@ -315,7 +330,7 @@ class _Acceptance:
         for entry in decision.wait:
             self._wait(entry, look, number, now)
         if decision.linked:
-            self._linked(decision, orders)
+            self._linked(decision, orders, by)
 
     def _wait(self, entry: Entry, look: Look, number: int, now: Millis) -> None:
         self._batch.unlinked = True
@@ -331,7 +346,7 @@ class _Acceptance:
             [(look.key(name), row) for name in entry.fact.links],
         )
 
-    def _linked(self, decision: Decision, orders: dict[str, int]) -> None:
+    def _linked(self, decision: Decision, orders: dict[str, int], by: str) -> None:
         """Strike what waits no longer, and write its new verdicts into its callbacks."""
         rows = [(number,) for number in decision.linked]
         self._connection.executemany("DELETE FROM unlinked_keys WHERE unlinked = ?", rows)
@@ -339,7 +354,7 @@ class _Acceptance:
         for callback, notes in decision.notes.items():
             if callback:
                 verdict = decision.verdicts[callback]
-                row = (verdict, LINKED, _encoder.encode(notes), _order_row(notes, orders))
+                row = (verdict, by, _encoder.encode(notes), _order_row(notes, orders))
                 self._update(row, callback)
 
     def wait_over(self, decide: WaitOver, now: Millis) -> int:
@@ -369,6 +384,36 @@ class _Acceptance:
         orders = self._save_orders(decision, look, now)
         self._apply(decision, orders, look, 0, now)
         return len(decision.linked)
+
+    def link(self, wanted: Link, decide: DecideLink, now: Millis) -> Linked:
+        """Take one waiting fact, and all that shares its links, as the order's that is named."""
+        first, look = self._named(wanted, now)
+        known = look.known()
+        if not wanted.new and not is_known(wanted.order, known):
+            raise Conflict(
+                f"shop {look.shop} has no order {wanted.order}: look at the number,"
+                " or say `new` to begin this order"
+            )
+        others = [one for one in known.waiting if one.id != first.id]
+        try:
+            decision = decide(first, wanted.order, msgspec.structs.replace(known, waiting=others))
+        except GatewayError as error:
+            raise Conflict(
+                f"{wanted.unlinked} does not fit order {wanted.order}: {error}"
+            ) from None
+        orders = self._save_orders(decision, look, now)
+        self._apply(decision, orders, look, 0, now, by=BY_HAND)
+        return linked_of(decision, look.shop, wanted.order, self._told())
+
+    def _named(self, wanted: Link, now: Millis) -> tuple[Waiting, Look]:
+        """The waiting fact, told now, and a look at what it and the named order touch."""
+        number, shop, stored = waiting_row(self._connection, wanted)
+        look = Look(self._batch, shop)
+        entry = look.entry(stored)
+        origin = msgspec.structs.replace(entry.origin, recorded=now)
+        fact = msgspec.structs.replace(entry.fact, order=wanted.order)
+        look.begin([Entry(fact=fact, origin=origin)])
+        return Waiting(id=number, entry=Entry(fact=entry.fact, origin=origin)), look
 
 
 def _order_row(notes: Sequence[Note], orders: dict[str, int]) -> int | None:

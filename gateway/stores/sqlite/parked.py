@@ -4,7 +4,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from gateway.stores.sqlite.lanes import PARKED
-from gateway.stores.views import LaneRow
+from gateway.stores.views import LaneRow, Page
+
+PLACES = 1 << 63  # more than there can be deliveries
 
 Fetch = Callable[[str, Sequence[object]], Awaitable[list[Sequence[Any]]]]
 
@@ -12,8 +14,8 @@ Fetch = Callable[[str, Sequence[object]], Awaitable[list[Sequence[Any]]]]
 _HEADS = (
     "SELECT d.id, d.subscription, d.lane, d.event, d.due, d.reason, s.name FROM subscriptions s"
     " CROSS JOIN deliveries d INDEXED BY deliveries_open ON d.subscription = s.id"
-    " WHERE d.state = ? AND likely(d.state < 2) AND (?2 IS NULL OR s.name = ?2)"
-    " ORDER BY d.due, d.id LIMIT ?3"
+    " WHERE d.state = ?1 AND likely(d.state < 2) AND (?2 IS NULL OR s.name = ?2)"
+    " AND (d.due, d.id) > (?3, ?4) ORDER BY d.due, d.id LIMIT ?5"
 )
 _LANES = (
     "SELECT h.name, o.shop, o.order_id, h.id, e.type, h.due, h.reason,"  # noqa: S608
@@ -24,9 +26,16 @@ _LANES = (
 )
 
 
-async def read_lanes(fetch: Fetch, subscription: str | None, limit: int) -> Sequence[LaneRow]:
-    """The lanes that are parked, those first that have been for longest."""
-    return [
+async def lane_page(
+    fetch: Fetch, subscription: str | None, after: int | None, limit: int
+) -> Page[LaneRow]:
+    """The lanes that are parked, those first that have been for longest.
+
+    `after` is since when the last lane of the page before is parked and its delivery, in one number.
+    """
+    due, number = (-1, 0) if after is None else divmod(after, PLACES)
+    rows = await fetch(_LANES, (PARKED, subscription, due, number, limit))
+    shown = [
         LaneRow(
             subscription=row[0],
             shop=row[1],
@@ -37,5 +46,7 @@ async def read_lanes(fetch: Fetch, subscription: str | None, limit: int) -> Sequ
             reason=row[6],
             behind=row[7],
         )
-        for row in await fetch(_LANES, (PARKED, subscription, limit))
+        for row in rows
     ]
+    full = len(rows) == limit
+    return Page(rows=shown, following=rows[-1][5] * PLACES + rows[-1][3] if full else None)

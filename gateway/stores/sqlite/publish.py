@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from gateway.models import Delivery, Event, Millis
 from gateway.stores.sqlite.batches import gathered
-from gateway.stores.sqlite.lanes import BEHIND, PENDING, line_waits, occupied
+from gateway.stores.sqlite.lanes import BEHIND, PENDING, PULLED, line_waits, occupied
 from gateway.stores.sqlite.routes import Addressee
 from gateway.stores.sqlite.writer import Batch
 
@@ -46,9 +46,12 @@ def publish(
         ),
     ).lastrowid
     assert row is not None
+    batch.published = True
     for to in addressees:
         if to.batch:
             _gather(batch, row, to, now)
+        elif to.pull:
+            _lay_by(batch, row, to, now)
         elif not to.catching_up or not _catching_up(batch, to.id):
             _deliver(batch, event, row, to, now=now, lane=order_row if to.ordered else None)
     return tuple(to.id for to in addressees)
@@ -95,6 +98,14 @@ def _gather(batch: Batch, row: int, to: Addressee, now: Millis) -> None:
     due = Millis(now + to.wait)
     batch.connection.execute(_INSERT, (row, to.id, PENDING, due, None, None))
     batch.waits(to.id, now if gathered(batch, to.id, to.batch) else due)
+
+
+def _lay_by(batch: Batch, row: int, to: Addressee, now: Millis) -> None:
+    """One delivery that its consumer fetches: the dispatcher never hears of it."""
+    if to.catching_up and _catching_up(batch, to.id):
+        return
+    batch.connection.execute(_INSERT, (row, to.id, PENDING, now, None, PULLED))
+    batch.pulled.add(to.id)
 
 
 def _catching_up(batch: Batch, subscription: int) -> bool:

@@ -1,11 +1,13 @@
 """Rows of the store as they are shown; what the lists and the stories read alike."""
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiosqlite
 import msgspec
 
+from gateway.errors import Unavailable
 from gateway.filters.opened import Opened
 from gateway.filters.reading import FilterError, read_filters
 from gateway.filters.terms import explain
@@ -57,6 +59,8 @@ ATTEMPTS = (
     " WHERE delivery = (SELECT coalesce(leader, id) FROM deliveries WHERE id = ?) ORDER BY number"
 )
 
+CHANGED = "; they have changed since, and would let it through now"
+
 Row = Sequence[Any]
 
 
@@ -64,16 +68,19 @@ class Reading:
     """A connection that reads, and what it remembers of the revisions."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._revisions: dict[int, list[tuple[int, str]]] = {}
 
     async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
-        """All rows that a statement finds."""
-        return list(await self._connection.execute_fetchall(sql, parameters))
+        """All rows that a statement finds; `Unavailable` when the file cannot be read."""
+        try:
+            return list(await self.connection.execute_fetchall(sql, parameters))
+        except sqlite3.Error as error:
+            raise Unavailable(f"the store failed: {error}") from error
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._connection.close()
+        await self.connection.close()
 
     async def attempts(self, deliveries: Sequence[int]) -> Mapping[str, Sequence[AttemptRow]]:
         """The attempts of these deliveries, by their ids as shown, oldest first.
@@ -116,7 +123,11 @@ class Reading:
         )
 
     async def _failed(self, event: int, subscriptions: Sequence[int]) -> Mapping[int, str]:
-        """What the present filters of these say against an event; nothing when they let it pass."""
+        """What the present filters of these say of an event that those of then did not let through.
+
+        Which those were is not kept: where they let it pass now, they have changed. Nothing is said
+        of filters that another version wrote.
+        """
         found: dict[int, str] = {}
         if not subscriptions:
             return found
@@ -128,11 +139,11 @@ class Reading:
         )
         for number, declared in rows:
             try:
-                failed = explain(read_filters(_filtered.decode(declared).filters), opened)
-            except FilterError:  # those of another version
+                filters = read_filters(_filtered.decode(declared).filters)
+            except FilterError:
                 continue
-            if failed is not None:
-                found[number] = f"; as they are now, {failed.reason}"
+            failed = explain(filters, opened)
+            found[number] = CHANGED if failed is None else f"; as they are now, {failed.reason}"
         return found
 
     async def _revision(self, revision: int) -> list[tuple[int, str]]:

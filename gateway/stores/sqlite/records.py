@@ -1,41 +1,44 @@
 """What the faces read, over aiosqlite connections that cannot write."""
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-import aiosqlite
 import msgspec
 
-from gateway.errors import NotFound, StartupError
+from gateway.errors import Conflict, NotFound
 from gateway.keys import KeyRecord
-from gateway.models import Callback, Delivery, Entry, Millis, Subscription
+from gateway.models import Callback, Delivery, Millis, Subscription
 from gateway.stores.base import Poll
-from gateway.stores.migrate import IDENTITY, check_identity, migrations
-from gateway.stores.replaying import Chosen, Preview
+from gateway.stores.counting import Counted
+from gateway.stores.replaying import Chosen, Preview, Replay
 from gateway.stores.sqlite.choosing import preview
+from gateway.stores.sqlite.counting import counted
 from gateway.stores.sqlite.keyring import ALL_KEYS, key_record
 from gateway.stores.sqlite.keys import BY_EVENT_ID
+from gateway.stores.sqlite.linking import unlinked_page
 from gateway.stores.sqlite.listing import Listing
 from gateway.stores.sqlite.master import Master
-from gateway.stores.sqlite.parked import read_lanes
+from gateway.stores.sqlite.parked import lane_page
 from gateway.stores.sqlite.polls import POLL, poll_of
+from gateway.stores.sqlite.readers import Readers, open_reader
 from gateway.stores.sqlite.reading import (
     CALLBACK,
     DELIVERY,
     EVENT,
     STATES,
     Reading,
-    Row,
     callback_row,
     delivery_row,
     number_of,
 )
 from gateway.stores.sqlite.rejected import read_rejected
+from gateway.stores.sqlite.replays import JOB, job_of
 from gateway.stores.sqlite.single import request_of, story_of
 from gateway.stores.sqlite.stories import Stories
 from gateway.stores.sqlite.subscribed import conditions, subscription_detail, subscription_rows
+from gateway.stores.sqlite.timelines import order_page, orders_named, timeline
+from gateway.stores.timelines import KnownOrder, Timeline
 from gateway.stores.views import (
     CallbackFilter,
     CallbackRow,
@@ -56,50 +59,37 @@ from gateway.stores.views import (
 
 NAMED = 20  # subscriptions in a sentence
 
-_entry = msgspec.msgpack.Decoder(Entry)
 _headers = msgspec.msgpack.Decoder(list[tuple[bytes, bytes]])
 
 
 class SqliteRecords:
-    """`Records` of a database file; open it with `async with`. `key` is as in `SqliteStore`."""
+    """`Records` of a database file; open it with `async with`. `key` is as in `SqliteStore`.
 
-    def __init__(self, path: Path, *, key: bytes | None = None) -> None:
+    With `readers` the connection is one of theirs.
+    """
+
+    def __init__(
+        self, path: Path, *, key: bytes | None = None, readers: Readers | None = None
+    ) -> None:
         self._path, self._master = path, Master(path, key)
+        self._readers = readers
         self._opened: Reading | None = None
 
     async def __aenter__(self) -> Self:
         """Open the file `query_only`; `StartupError` when it is not there or not ours."""
-        if not self._path.exists():
-            raise StartupError(
-                f"{self._path.absolute()} is not there yet: `gateway serve` makes it, "
-                "or name another file in store.url"
-            )
-        if not self._path.is_file():
-            raise StartupError(
-                f"{self._path} cannot be read as a gateway's database: it is no file"
-            )
-        reading = Reading(await aiosqlite.connect(self._path, isolation_level=None))
-        try:
-            await reading.fetch("PRAGMA query_only = 1")
-            await reading.fetch("PRAGMA busy_timeout = 2000")
-            identity = (await reading.fetch(IDENTITY))[0]
-            version = check_identity((identity[0], identity[1], identity[2]), str(self._path))
-            _check_version(version, self._path)
-        except sqlite3.Error as error:
-            await reading.close()
-            raise StartupError(
-                f"{self._path} cannot be read as a gateway's database: {error}"
-            ) from None
-        except StartupError:
-            await reading.close()
-            raise
-        self._opened = reading
+        taken = open_reader(self._path) if self._readers is None else self._readers.take()
+        self._opened = Reading(await taken)
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        """Close the connection."""
-        if self._opened is not None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close the connection, or give it back where several share some."""
+        if self._opened is None:
+            return
+        if self._readers is None:
             await self._opened.close()
+        else:
+            whole = kind is None or issubclass(kind, NotFound | Conflict)
+            await self._readers.give(self._opened.connection, whole=whole)
 
     @property
     def _reading(self) -> Reading:
@@ -181,13 +171,15 @@ class SqliteRecords:
         return await request_of(self._reading, delivery, now, self._master.reader)
 
     async def unlinked(self, *, limit: int) -> Sequence[UnlinkedRow]:
-        """See `gateway.stores.base.Records`."""
-        rows = await self._reading.fetch(
-            "SELECT u.callback, c.source, c.event_type, u.entry, u.since, u.deadline"
-            " FROM unlinked u JOIN callbacks c ON c.id = u.callback ORDER BY u.id LIMIT ?",
-            (limit,),
-        )
-        return [_unlinked(row) for row in rows]
+        """See `gateway.stores.views.Records`."""
+        page = await unlinked_page(self._reading, source=None, after=None, limit=limit)
+        return page.rows
+
+    async def unlinked_page(
+        self, *, source: str | None, after: int | None, limit: int
+    ) -> Page[UnlinkedRow]:
+        """See `gateway.stores.views.Records`."""
+        return await unlinked_page(self._reading, source=source, after=after, limit=limit)
 
     async def quarantined(self, *, limit: int) -> Sequence[CallbackRow]:
         """See `gateway.stores.base.Records`."""
@@ -214,7 +206,8 @@ class SqliteRecords:
         polls = [poll_of(row) for row in rows]
         known = {poll.source: poll for poll in polls}
         rows = await self._reading.fetch(
-            "SELECT source, count(next_at) FROM watched GROUP BY source"
+            "SELECT source, count(*) FROM watched INDEXED BY watched_due"
+            " WHERE next_at IS NOT NULL GROUP BY source"
         )
         watched = {row[0]: row[1] for row in rows}
         return {
@@ -224,11 +217,31 @@ class SqliteRecords:
     async def lanes(self, subscription: str | None, *, limit: int) -> Sequence[LaneRow]:
         """See `gateway.stores.base.Records`."""
         await self._require(subscription)
-        return await read_lanes(self._reading.fetch, subscription, limit)
+        page = await lane_page(self._reading.fetch, subscription, None, limit)
+        return page.rows
+
+    async def lane_page(
+        self, subscription: str | None, *, after: int | None, limit: int
+    ) -> Page[LaneRow]:
+        """See `gateway.stores.views.Records`."""
+        await self._require(subscription)
+        return await lane_page(self._reading.fetch, subscription, after, limit)
+
+    async def counted(self, subscription: int, *, since: Millis) -> Counted:
+        """See `gateway.stores.counting.Counting`."""
+        return await counted(self._reading, subscription, since=since)
 
     async def preview(self, chosen: Chosen) -> Preview:
         """See `gateway.stores.base.Records`."""
         return await preview(self._reading.fetch, chosen)
+
+    async def replay_page(self, *, before: int | None, limit: int) -> Page[Replay]:
+        """See `gateway.stores.views.Records`."""
+        rows = await self._reading.fetch(
+            JOB + " WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2", (before, limit)
+        )
+        following = rows[-1][0] if len(rows) == limit else None
+        return Page(rows=[job_of(row).replay for row in rows], following=following)
 
     async def keys(self) -> Sequence[KeyRecord]:
         """See `gateway.stores.views.Records`."""
@@ -259,26 +272,16 @@ class SqliteRecords:
         """See `gateway.stores.base.Records`."""
         return await Stories(self._reading).explain(name)
 
+    async def order_page(
+        self, *, shop: str | None, before: int | None, limit: int
+    ) -> Page[KnownOrder]:
+        """See `gateway.stores.timelines.OrderRecords`."""
+        return await order_page(self._reading, shop=shop, before=before, limit=limit)
 
-def _check_version(version: int, path: Path) -> None:
-    """What only reads cannot bring a database up to date."""
-    newest = migrations("sqlite")[-1].version
-    if version < newest:
-        raise StartupError(
-            f"{path} has schema {version}, and this gateway reads schema {newest}: "
-            "`gateway serve` brings it up to date"
-        )
+    async def orders_named(self, name: str, *, shop: str | None) -> Sequence[KnownOrder]:
+        """See `gateway.stores.timelines.OrderRecords`."""
+        return await orders_named(self._reading, name, shop=shop)
 
-
-def _unlinked(row: Row) -> UnlinkedRow:
-    fact = _entry.decode(row[3]).fact
-    return UnlinkedRow(
-        callback=f"cb_{row[0]}",
-        source=row[1],
-        event_type=row[2],
-        track=fact.track,
-        state=fact.state,
-        links=fact.links,
-        since=row[4],
-        deadline=row[5],
-    )
+    async def timeline(self, order: KnownOrder) -> Timeline:
+        """See `gateway.stores.timelines.OrderRecords`."""
+        return await timeline(self._reading, order)

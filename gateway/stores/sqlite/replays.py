@@ -32,7 +32,7 @@ from gateway.stores.sqlite.writer import Batch, Writer
 SENT = 200  # deliveries that one slice sends again
 
 _chosen = msgspec.json.Decoder(Chosen)
-_JOB = (
+JOB = (
     "SELECT id, chosen, made_at, upto, looked, total, sent, waiting, skipped, finished_at, cursor"
     " FROM replays"
 )
@@ -217,18 +217,19 @@ def _send(batch: Batch, before: Job, part: Slice, now: Millis) -> Job:
 
 
 def _find(batch: Batch, job: int) -> Job:
-    row = batch.connection.execute(_JOB + " WHERE id = ?", (job,)).fetchone()
+    row = batch.connection.execute(JOB + " WHERE id = ?", (job,)).fetchone()
     if row is None:
         raise NotFound(f"there is no replay job {job}")
-    return _job(row)
+    return job_of(row)
 
 
 def _unfinished(batch: Batch) -> list[Replay]:
-    rows = batch.connection.execute(_JOB + " WHERE finished_at IS NULL ORDER BY id")
-    return [_job(row).replay for row in rows]
+    rows = batch.connection.execute(JOB + " WHERE finished_at IS NULL ORDER BY id")
+    return [job_of(row).replay for row in rows]
 
 
-def _job(row: Sequence[Any]) -> Job:
+def job_of(row: Sequence[Any]) -> Job:
+    """A job from its `JOB` row."""
     return Job(
         replay=Replay(
             id=row[0],

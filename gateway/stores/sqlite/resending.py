@@ -14,6 +14,7 @@ from gateway.stores.sqlite.lanes import (
     LEASED,
     PARKED,
     PENDING,
+    PULLED,
     advance,
     append,
     head,
@@ -32,6 +33,7 @@ PAST = (
 class Shown(msgspec.Struct, frozen=True):
     """Of the settings that the catalog keeps of a subscription, those that count here."""
 
+    url: str | None = None
     ordering: Ordering = Ordering.NONE
     origin: str | None = None
 
@@ -56,6 +58,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     ordered: bool
+    pull: bool
     refused: str | None
     held: str | None
 
@@ -80,9 +83,17 @@ def standing(batch: Batch, subscription: int, now: Millis) -> Standing:
         held = f"subscription {name} is paused until `gateway subscriptions resume {name}`"
     elif shown.origin is not None and not _consented(handshake):
         held = f"the endpoint of {name} has not consented to deliveries yet"
+    elif shown.url == "":
+        held = f"the consumer of {name} fetches its deliveries itself"
     else:
         held = _held(name, (hold or now) - now, (broken or now) - now)
-    return Standing(name=name, ordered=shown.ordering is Ordering.ORDER, refused=refused, held=held)
+    return Standing(
+        name=name,
+        ordered=shown.ordering is Ordering.ORDER,
+        pull=shown.url == "",
+        refused=refused,
+        held=held,
+    )
 
 
 def _consented(handshake: bytes | None) -> bool:
@@ -119,15 +130,18 @@ def send_again(batch: Batch, one: Past, to: Standing, now: Millis) -> Again:
     made, batched, behind = one.id, False, None
     if one.state == PARKED:
         _try_anew(batch, one.id, one.subscription, now)
+    elif one.state == PENDING and to.pull:
+        pass  # it is there to be fetched
     elif one.state in {PENDING, BATCHED}:
         made, batched = leader, one.state == BATCHED
         _hasten(batch, made, one.subscription, now)
     else:
+        lane = one.order if to.ordered else None
         made, behind = append(
             batch,
             event=one.event,
             subscription=one.subscription,
-            lane=one.order if to.ordered else None,
+            lane=PULLED if to.pull else lane,
             now=now,
             reason=f"replay of dl_{one.id}",
         )

@@ -19,7 +19,8 @@ Answer = tuple[bytes, "tuple[Addressee, ...]"]
 class Addressee(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription that an event is for, and what its deliveries need to know of it.
 
-    `batch` is how many events go together, 0 without batches, which wait for `wait`.
+    `batch` is how many events go together, 0 without batches, which wait for `wait`. `pull`: its
+    consumer fetches them.
     """
 
     id: int
@@ -27,6 +28,7 @@ class Addressee(msgspec.Struct, frozen=True, kw_only=True):
     batch: int = 0
     wait: Millis = Millis(0)
     catching_up: bool = False
+    pull: bool = False
 
 
 class Worded(msgspec.Struct, frozen=True):
@@ -118,4 +120,5 @@ def _addressee(status: Status) -> Addressee:
         batch=subscription.batch_size if batches else 0,
         wait=subscription.batch_wait if batches else Millis(0),
         catching_up=status.catching_up,
+        pull=subscription.pull,
     )

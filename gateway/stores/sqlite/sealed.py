@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from gateway.models import Subscription
-from gateway.sealing import Sealer
+from gateway.sealing import Sealer, SealError
 
 Header = tuple[str, bytes]
 
@@ -19,7 +19,11 @@ VALUES = (
     ("subscriptions", "headers", "'subscription:' || id || ':headers'"),
     ("subscriptions", "consent", "'subscription:' || id || ':consent'"),
 )
-"""All sealed values but `master`: the table, the column, and the record as an expression."""
+"""The sealed values but `master` and `answers`: the table, the column, and the record as an expression.
+
+Answers are many, and gone after a day: no start waits until all of them were opened.
+"""
+ANSWER = "'answer:' || principal || ':' || lower(hex(key))"
 
 REWRITTEN = ("secrets", "subscriptions")  # where secrets lay in plain
 
@@ -71,8 +75,18 @@ def open_secret(sealer: Sealer, subscription: int, number: int, stored: bytes) -
     return sealer.open(f"subscription:{subscription}:secret:{number}", stored).decode()
 
 
+def seal_answer(sealer: Sealer, principal: str, key: bytes, answer: bytes) -> bytes:
+    """An answer that is given again, as it is stored."""
+    return sealer.seal(f"answer:{principal}:{key.hex()}", answer)
+
+
+def open_answer(sealer: Sealer, principal: str, key: bytes, stored: bytes) -> bytes:
+    """What `seal_answer` has made; `SealError`."""
+    return sealer.open(f"answer:{principal}:{key.hex()}", stored)
+
+
 def sealed_values(connection: sqlite3.Connection) -> list[tuple[str, bytes]]:
-    """All that is sealed but `master`: each record and its value."""
+    """All that is sealed but `master` and `answers`: each record and its value."""
     return [
         row
         for table, column, record in VALUES
@@ -95,6 +109,22 @@ def reseal(connection: sqlite3.Connection, change: Callable[[str, bytes], bytes]
         )
         count += len(rows)
     return count
+
+
+def reseal_answers(connection: sqlite3.Connection, change: Callable[[str, bytes], bytes]) -> None:
+    """The same for the answers that are given again, one by one; what does not open goes."""
+    numbers = connection.execute("SELECT id FROM answers").fetchall()
+    for number in numbers:
+        name, value = connection.execute(
+            f"SELECT {ANSWER}, sealed FROM answers WHERE id = ?",  # noqa: S608
+            number,
+        ).fetchone()
+        try:
+            changed = change(name, value)
+        except SealError:
+            connection.execute("DELETE FROM answers WHERE id = ?", number)
+        else:
+            connection.execute("UPDATE answers SET sealed = ? WHERE id = ?", (changed, *number))
 
 
 def seal_plain(connection: sqlite3.Connection, sealer: Sealer) -> int:

@@ -153,4 +153,5 @@ def _standing(row: Row) -> Standing:
         consent=consent,
         consent_reason=told,
         catching_up=bool(catching_up),
+        pull=_declared.decode(declared).get("url") == "",
     )

@@ -3,13 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway.news import News
+from gateway.stores.sqlite.answers import SqliteAnswers
 from gateway.stores.sqlite.catalog import SqliteCatalog
 from gateway.stores.sqlite.keyring import SqliteKeys
 from gateway.stores.sqlite.lock import Owner
 from gateway.stores.sqlite.master import Master
 from gateway.stores.sqlite.outbox import SqliteOutbox
 from gateway.stores.sqlite.polls import SqlitePolls
+from gateway.stores.sqlite.pulled import SqliteFeed, SqlitePulls
 from gateway.stores.sqlite.queue import SqliteQueue
+from gateway.stores.sqlite.readers import Readers
 from gateway.stores.sqlite.records import SqliteRecords
 from gateway.stores.sqlite.rejected import SqliteRejections
 from gateway.stores.sqlite.replays import SqliteReplays
@@ -29,7 +33,8 @@ class SqliteStore:
         self.path, self._key = path, key
         self._master = Master(path, key)
         self._owner = Owner(path)
-        self._writer = Writer(path, on_fatal=on_fatal)
+        self.news = News()
+        self._writer = Writer(path, news=self.news, on_fatal=on_fatal)
         self.catalog = SqliteCatalog(self._writer, sealer=lambda: self._master.sealer)
         self.outbox = SqliteOutbox(self._writer, route=lambda: self.catalog.routes)
         self.queue = SqliteQueue(self._writer, route=lambda: self.catalog.routes)
@@ -37,7 +42,11 @@ class SqliteStore:
         self.upkeep = SqliteUpkeep(self._writer, route=lambda: self.catalog.routes)
         self.replays = SqliteReplays(self._writer, path, statuses=lambda: self.catalog.statuses)
         self.keys = SqliteKeys(self._writer)
+        self.pulls = SqlitePulls(self._writer)
+        self.feed = SqliteFeed(path, self.news)
+        self.answers = SqliteAnswers(self._writer, sealer=lambda: self._master.sealer)
         self.rejections = SqliteRejections(path)
+        self._readers = Readers(path)
         self.attach = self._writer.attach
 
     def open(self) -> None:
@@ -61,9 +70,12 @@ class SqliteStore:
 
     def records(self) -> SqliteRecords:
         """A reader of this file."""
-        return SqliteRecords(self.path, key=self._key)
+        return SqliteRecords(self.path, key=self._key, readers=self._readers)
 
     async def close(self) -> None:
         """Write what waits, close the file, let go of the lock."""
+        self.news.close()
+        await self.feed.close()
+        await self._readers.close()
         await self._writer.close()
         self._owner.release()

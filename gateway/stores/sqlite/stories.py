@@ -88,11 +88,11 @@ class Stories:
         shops = await self._reading.fetch("SELECT shop FROM shops")
         stories: list[Story] = []
         for (shop,) in shops:
-            for order, found_as in (await self._names(shop, name)).items():
+            for order, found_as in (await self.names(shop, name)).items():
                 stories.append(await self._order_story(found_as, shop, order))
         return stories
 
-    async def _names(self, shop: str, name: str) -> dict[str, str]:
+    async def names(self, shop: str, name: str) -> dict[str, str]:
         """The orders of a shop that `name` leads to, and how."""
         found: dict[str, str] = {}
         if await self._reading.fetch("SELECT 1 FROM orders WHERE key = ?", (key(shop, name),)):

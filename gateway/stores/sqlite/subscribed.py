@@ -21,6 +21,12 @@ from gateway.stores.views import (
 _declared = msgspec.json.Decoder(dict[str, Any])
 _handshake = msgspec.msgpack.Decoder(Handshake)
 
+FETCHED = "(pull)"  # in place of a host
+OF_URLS = {  # settings that count only where something is sent
+    *("url", "profile", "mode", "secrets", "timeout", "slots", "rate", "schedule", "headers"),
+    *("origin", "ordering", "on_exhausted", "final_status", "batch_size", "batch_wait"),
+}
+
 PRESENT = (
     "SELECT name, iif(enabled, state, 'disabled'), reason, declared, hold_until, last_success,"
     " (SELECT count(*) FROM deliveries d WHERE d.subscription = s.id AND d.state < 2),"
@@ -63,7 +69,10 @@ async def subscription_detail(reading: Reading, name: str) -> SubscriptionDetail
         raise NotFound(f"there is no subscription {name}")
     row = rows[0]
     settings = _declared.decode(row[3])
-    settings["url"] = _without_query(settings["url"])
+    if settings["url"]:
+        settings["url"] = _without_query(settings["url"])
+    else:
+        settings = {"pull": True} | {k: v for k, v in settings.items() if k not in OF_URLS}
     secrets = await reading.fetch(
         "SELECT made_at, expires_at FROM secrets WHERE subscription = ? ORDER BY id DESC",
         (row[10],),
@@ -85,7 +94,7 @@ def _row(row: Row) -> SubscriptionRow:
         name=row[0],
         state=row[1],
         reason=row[2],
-        host=urlsplit(_declared.decode(row[3])["url"]).netloc,
+        host=urlsplit(_declared.decode(row[3])["url"]).netloc or FETCHED,
         hold_until=row[4],
         last_success=row[5],
         unfinished=row[6],

@@ -11,6 +11,7 @@ from gateway.sealing import Sealer
 from gateway.signing import parse_secret
 from gateway.stores.base import Consent, Handshake
 from gateway.stores.sqlite.beginning import last_before
+from gateway.stores.sqlite.keys import key
 from gateway.stores.sqlite.sealed import open_headers, open_secret
 from gateway.stores.sqlite.writer import Batch
 
@@ -93,17 +94,27 @@ def secrets_of(batch: Batch, sealer: Sealer, number: int) -> tuple[bytes, ...]:
     return tuple(parse_secret(open_secret(sealer, number, *row)) for row in rows)
 
 
+def target_of(subscription: Subscription) -> bytes | None:
+    """By which the key that made it finds it again; None where no key did, and without a URL."""
+    if subscription.owner is None or subscription.pull:
+        return None
+    return key(subscription.owner, subscription.url)
+
+
 def insert(connection: sqlite3.Connection, subscription: Subscription, made: bytes | None) -> int:
     """A new row, with its place in the past events when it asks for them; its id."""
     start = subscription.start
     number = connection.execute(
-        "INSERT INTO subscriptions (name, declared, enabled, made, history) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO subscriptions (name, declared, enabled, made, history, owner, target)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
             subscription.name,
             described(subscription),
             int(subscription.enabled),
             made,
             None if start is None else last_before(connection, start),
+            subscription.owner,
+            target_of(subscription),
         ),
     ).lastrowid
     assert number is not None

@@ -51,6 +51,9 @@ REVISIONS = (
     "DELETE FROM revisions WHERE revision IN (SELECT revision FROM revisions"
     " WHERE revision < min(?, (SELECT max(revision) FROM revisions)) ORDER BY revision LIMIT ?)"
 )
+ANSWERS = (  # nothing goes by their ids, so that the newest may go too
+    "SELECT id FROM (SELECT id, kept_at FROM answers ORDER BY id LIMIT ?) WHERE kept_at < ?"
+)
 REMOVE = (
     "DELETE FROM callbacks WHERE id = ? AND received_at < ? AND verdict != 'quarantined'"
     " AND id < (SELECT max(id) FROM callbacks)"
@@ -104,7 +107,20 @@ class SqliteUpkeep:
             if removed is not None:
                 return {kind: removed}, walks
         revisions = _revisions(batch)
-        return {"revisions": revisions} if revisions else {}, walks
+        if revisions:
+            return {"revisions": revisions}, walks
+        answers = self._answers(batch, cutoffs.answers, end)
+        return {"answers": answers} if answers else {}, walks
+
+    def _answers(self, batch: Batch, cutoff: Millis, end: float) -> int:
+        """Those at the front; younger ones among them, of before the clock was set, come later."""
+        removed = 0
+        for row in batch.connection.execute(ANSWERS, (SLICE, cutoff)).fetchall():
+            batch.connection.execute("DELETE FROM answers WHERE id = ?", row)
+            removed += 1
+            if self._seconds() >= end:
+                break
+        return removed
 
     def _shrink(self, batch: Batch) -> bool:
         """Page by page: a statement that gives back many ends with its first row, which has none."""

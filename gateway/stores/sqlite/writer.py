@@ -21,6 +21,7 @@ from typing import Any
 
 from gateway.errors import Unavailable
 from gateway.models import Delivery, Millis
+from gateway.news import News
 from gateway.stores.base import Handover
 from gateway.stores.migrate import migrate
 from gateway.stores.sqlite.checkpoints import Checkpoints
@@ -72,6 +73,8 @@ class Batch:
         self.plain_keys: bool | None = None  # whether there are keys of before schema 3, once known
         self.shops: set[str] = set()  # that were written down in this transaction
         self.sources: set[str] = set()
+        self.published = False  # whether events were written
+        self.pulled: set[int] = set()  # of which deliveries were written that are fetched
 
     def waits(self, subscription: int, due: Millis) -> None:
         """Note that something was written which can be claimed from `due` on."""
@@ -132,8 +135,8 @@ class Writer:
     from a batch's first statement until its commit has come back.
     """
 
-    def __init__(self, path: Path, *, on_fatal: Callable[[str], None]) -> None:
-        self._path, self._on_fatal = path, on_fatal
+    def __init__(self, path: Path, *, news: News, on_fatal: Callable[[str], None]) -> None:
+        self._path, self._news, self._on_fatal = path, news, on_fatal
         self._handover: Handover | None = None
         self._jobs: deque[Job] = deque()
         self._busy = False
@@ -338,6 +341,8 @@ class Writer:
         self._count_callers(sum(job.bounded for job in jobs))
         if self._handover is not None:
             self._handover.hand_over(batch.born, batch.room, batch.waiting)
+        if self._news.listened and (batch.published or batch.pulled):
+            self._news.tell(published=batch.published, pulled=batch.pulled)
         for job, result in zip(jobs, results, strict=True):
             if job.future.done():
                 continue

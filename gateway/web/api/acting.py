@@ -13,6 +13,7 @@ from gateway.web.api.lists import Time, time_of
 from gateway.web.api.operation import OPERATORS, READERS, Call, Nothing, Operation
 
 LARGEST = (1 << 63) - 1  # what the store can count
+SENT = ("too_large", "unsupported_media_type")  # what every call with a body may answer
 
 
 class Redelivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,6 +173,7 @@ def _acts(
     *,
     query: type[msgspec.Struct] = Nothing,
     body: type[msgspec.Struct] | None = None,
+    own: tuple[str, ...] = ("not_found", "conflict"),
 ) -> Operation:
     return Operation(
         method="POST",
@@ -182,14 +184,21 @@ def _acts(
         query=query,
         body=body,
         answer=answer,
-        codes=("not_found", "conflict"),
+        codes=(*own, *(SENT if body is not None else ())),
     )
 
 
 ACTING: Sequence[Operation] = (
     _acts("/v1/deliveries/{id}/replay", "replayDelivery", redeliver, Redelivery),
     _acts("/v1/callbacks/{id}/retry", "retryCallback", reread, Reading, query=DryRun),
-    _acts("/v1/replays", "startReplay", start_replay, Replay | Preview, body=ReplayRequest),
+    _acts(
+        "/v1/replays",
+        "startReplay",
+        start_replay,
+        Replay | Preview,
+        body=ReplayRequest,
+        own=("not_found",),
+    ),
     Operation(
         method="GET",
         path="/v1/replays/{id}",

@@ -1,8 +1,7 @@
 """The table of calls as routes: who is let in, what comes in, problems, request ids."""
 
 import logging
-import secrets
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 import msgspec
@@ -15,16 +14,19 @@ from gateway.errors import (
     ConfigError,
     Forbidden,
     GatewayError,
+    StartupError,
     TooLarge,
     Unauthenticated,
+    Unavailable,
     UnsupportedMedia,
 )
 from gateway.keyring import OWNER, Principal
 from gateway.runtime import Gateway
 from gateway.shown import shown
+from gateway.web.api import idempotency
 from gateway.web.api.cursors import Cursors
 from gateway.web.api.operation import Call, Operation
-from gateway.web.problems import error_problem, problem
+from gateway.web.problems import error_problem, new_request_id, problem
 
 BODY_LIMIT = 256 << 10  # bytes of a request's body
 BEARER = "bearer "
@@ -37,7 +39,7 @@ def api_routes(gateway: Gateway, operations: Iterable[Operation], *, owner: bool
     cursors = Cursors(lambda: gateway.store.secret_for("cursors"))
     return [
         Route(
-            operation.path,
+            operation.route,
             _Endpoint(gateway, operation, cursors, owner=owner).answer,
             methods=[operation.method],
             name=operation.name,
@@ -56,25 +58,54 @@ class _Endpoint:
         self._cursors = cursors
 
     async def answer(self, request: Request) -> Response:
-        number = f"req_{secrets.token_hex(12)}"
-        try:
-            response = await self._answer(request)
-        except ConfigError as error:
-            response = error_problem(BadRequest(str(error)), request_id=number)
-        except GatewayError as error:
-            response = error_problem(error, request_id=number)
-        except Exception:
-            logger.exception("%s: %s met a bug", number, self._operation.name)
-            response = problem(
-                500, f"a bug of the gateway; its log has the details of {number}", request_id=number
-            )
+        number = new_request_id()
+        response = await self._told(self._answer(request, number), number)
         response.headers["x-request-id"] = number
         response.headers.setdefault("cache-control", "no-store")
         return response
 
-    async def _answer(self, request: Request) -> Response:
-        operation = self._operation
+    async def _told(self, answer: Awaitable[Response], number: str) -> Response:
+        """The answer, or the problem that it has met."""
+        try:
+            return await answer
+        except ConfigError as error:
+            return error_problem(BadRequest(str(error)), request_id=number)
+        except StartupError as error:
+            # It did start, so this is of the file that it now finds in its database's place.
+            logger.warning("%s: %s cannot read the store: %s", number, self._operation.name, error)
+            failed = Unavailable(f"the store cannot be read; the log has the details of {number}")
+            return error_problem(failed, request_id=number)
+        except GatewayError as error:
+            return error_problem(error, request_id=number)
+        except Exception:
+            logger.exception("%s: %s met a bug", number, self._operation.name)
+            return problem(
+                500, f"a bug of the gateway; its log has the details of {number}", request_id=number
+            )
+
+    async def _answer(self, request: Request, number: str) -> Response:
         principal = OWNER if self._owner else self._let_in(request)
+        if idempotency.is_given(request):
+            return await self._once(request, principal, number)
+        return await self._act(request, principal)
+
+    async def _once(self, request: Request, principal: Principal, number: str) -> Response:
+        gateway, operation = self._gateway, self._operation
+        body = await read_body(request, max(BODY_LIMIT, gateway.settings.server.body_limit))
+        asked = idempotency.asked(
+            request, principal, body, headers=operation.headers, events=bool(operation.takes)
+        )
+        again = idempotency.replayable(request, body)
+        return await idempotency.once(
+            gateway.store.answers,
+            asked,
+            lambda: self._told(self._act(again, principal), number),
+            clock=gateway.clock,
+            request_id=number,
+        )
+
+    async def _act(self, request: Request, principal: Principal) -> Response:
+        operation = self._operation
         call = Call(
             gateway=self._gateway,
             cursors=self._cursors,
@@ -96,6 +127,8 @@ class _Endpoint:
     def _let_in(self, request: Request) -> Principal:
         given = request.headers.get("authorization", "")
         key = given[len(BEARER) :].strip() if given.lower().startswith(BEARER) else ""
+        if self._operation.keyed and not given:
+            key = request.query_params.get("token", "")
         principal = self._gateway.keyring.authenticate(key, self._gateway.clock())
         if principal is None:
             raise Unauthenticated("send a valid key as `Authorization: Bearer gwk_...`")
@@ -124,7 +157,7 @@ async def _body(request: Request, operation: Operation) -> Any:
     body = await read_body(request, BODY_LIMIT)
     try:
         return msgspec.json.decode(body or b"{}", type=shape)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"body: {error}") from None
 
 

@@ -77,6 +77,7 @@ KEYS: Sequence[Operation] = (
         body=NewKey,
         answer=MadeKey,
         status=201,
+        codes=("too_large", "unsupported_media_type"),
     ),
     Operation(
         method="GET",

@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document, from the same rows and types that let requests in and check them."""
 
+import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -10,10 +11,19 @@ import msgspec
 
 from gateway import __version__
 from gateway.shown import schemas_of
-from gateway.web.api.operation import Nothing, Operation
+from gateway.web.api import idempotency
+from gateway.web.api.operation import EVERYONE, Nothing, Operation
+from gateway.web.api.wording import (
+    FIELDS,
+    PARAMETERS,
+    PATH_EXAMPLES,
+    PATH_IDS,
+    REMEDIES,
+    example_of,
+)
 from gateway.web.problems import CODES
 
-ALWAYS = ("bad_request", "unauthenticated", "forbidden", "internal", "unavailable")
+ALWAYS = ("bad_request", "unauthenticated", "internal")
 """What every call may answer."""
 
 PROBLEM: Mapping[str, Any] = {
@@ -24,11 +34,37 @@ PROBLEM: Mapping[str, Any] = {
         "type": {"type": "string"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "code": {"type": "string", "enum": sorted(CODES.values())},
+        "code": {
+            "type": "string",
+            "enum": sorted(CODES.values()),
+            "x-enumDescriptions": dict(sorted(REMEDIES.items())),
+        },
         "detail": {"type": "string"},
         "request_id": {"type": "string"},
     },
 }
+
+
+IDEMPOTENCY_KEY: Mapping[str, Any] = {
+    "name": idempotency.HEADER,
+    "in": "header",
+    "description": "With it the request acts once, however often it is sent: see docs/api.md.",
+    "schema": idempotency.SCHEMA,
+}
+
+HEADERS: Mapping[str, Mapping[str, str]] = {
+    "X-Request-Id": {"description": "The request's number, which the gateway's log has too."},
+    "ETag": {"description": "What it is like now: send it as `If-Match` to change only this."},
+    "Content-Disposition": {"description": "A name for the file."},
+    "WWW-Authenticate": {"description": "That a key is wanted."},
+    "Retry-After": {"description": "After how many seconds to try again."},
+}
+"""The headers of answers, beside those that every HTTP answer has."""
+
+TOLD = {"unauthenticated": ("WWW-Authenticate",), "unavailable": ("Retry-After",)}
+"""Which problems have one more."""
+
+DONE = {201: "Made.", 202: "Taken.", 204: "Done; the answer has no body."}
 
 
 def document(operations: Iterable[Operation]) -> dict[str, Any]:
@@ -53,9 +89,31 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "schemas": {**components, "Problem": PROBLEM},
+            "schemas": {**_worded(components), "Problem": PROBLEM},
+            "headers": {
+                name: {"required": True, **told, "schema": {"type": "string"}}
+                for name, told in HEADERS.items()
+            },
         },
     }
+
+
+def _worded(components: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The types, with what their fields mean where they do not say so themselves."""
+    return {name: _explained(name, one) for name, one in components.items()}
+
+
+def _explained(name: str, component: dict[str, Any]) -> dict[str, Any]:
+    found = dict(component)
+    if "description" in found:
+        found["description"] = inspect.cleandoc(found["description"])
+    told = FIELDS.get(name, {})
+    if told:
+        found["properties"] = {
+            field: {"description": told[field], **schema} if field in told else schema
+            for field, schema in component["properties"].items()
+        }
+    return found
 
 
 def _types(operation: Operation) -> list[Any]:
@@ -77,9 +135,11 @@ def _operation(operation: Operation, known: Mapping[int, Any]) -> dict[str, Any]
         "tags": [operation.tag],
         "summary": operation.summary,
         "description": f"For keys of the roles {', '.join(sorted(operation.roles))}.",
+        "x-roles": sorted(operation.roles),
+        "x-doors": sorted(operation.doors),
         "responses": {
             **{
-                str(status): _success(operation, known)
+                str(status): _success(operation, status, known)
                 for status in (operation.status, *operation.also)
             },
             **_problems(operation),
@@ -89,54 +149,87 @@ def _operation(operation: Operation, known: Mapping[int, Any]) -> dict[str, Any]
         *_path_parameters(operation),
         *_query_parameters(operation),
         *(
-            {"name": name, "in": "header", "schema": {"type": "string"}}
+            {"name": name, "in": "header", **_described(name), "schema": {"type": "string"}}
             for name in operation.headers
         ),
+        *([IDEMPOTENCY_KEY] if operation.method == "POST" else ()),
     ]
     if parameters:
         found["parameters"] = parameters
-    if operation.takes:
-        found["requestBody"] = {"required": True, "content": {kind: {} for kind in operation.takes}}
+    content = {kind: _sample(operation, kind) for kind in operation.takes}
     if operation.body is not None:
-        schema = known[id(operation.body)]
-        found["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": schema}},
-        }
+        schema = {"schema": known[id(operation.body)]}
+        content["application/json"] = schema | _sample(operation, "application/json")
+    if content:
+        found["requestBody"] = {"required": True, "content": content}
     return found
 
 
-def _success(operation: Operation, known: Mapping[int, Any]) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": "Done."}
+def _sample(operation: Operation, media: str) -> dict[str, Any]:
+    example = example_of(operation.name, media)
+    return {} if example is None else {"example": example}
+
+
+def _success(operation: Operation, status: int, known: Mapping[int, Any]) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "description": DONE.get(status, "Done."),
+        "headers": _headers("X-Request-Id", *operation.tells),
+    }
+    if operation.method == "POST":
+        answer["headers"] |= {
+            idempotency.REPLAYED: {
+                "description": "Given for a request that was answered before.",
+                "schema": {"const": "true"},
+            }
+        }
     schemas = [known[id(one)] for one in _answers(operation)]
     if schemas:
         schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
         answer["content"] = {"application/json": {"schema": schema}}
     elif operation.status != 204:
-        answer["content"] = {"application/octet-stream": {}}
+        answer["content"] = {operation.media: {}}
     return answer
 
 
 def _problems(operation: Operation) -> dict[str, Any]:
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    wanted = {*ALWAYS, *operation.codes}
+    repeated = idempotency.CODES if operation.method == "POST" else ()
+    refused = () if operation.roles == EVERYONE else ("forbidden",)
+    failed = ("unavailable",) if operation.stored else ()
+    wanted = {*ALWAYS, *refused, *failed, *operation.codes, *repeated}
     return {
-        str(status): {"description": f"`{code}`", "content": content}
+        str(status): {
+            "description": f"`{code}`",
+            "headers": _headers("X-Request-Id", *TOLD.get(code, ())),
+            "content": content,
+        }
         for status, code in CODES.items()
         if code in wanted
     }
 
 
+def _headers(*names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
 def _path_parameters(operation: Operation) -> Iterable[dict[str, Any]]:
+    known = {"description": PATH_IDS, "example": PATH_EXAMPLES}
+    told = {key: words[operation.tag] for key, words in known.items() if operation.tag in words}
     for name in re.findall(r"{(\w+)}", operation.path):
-        yield {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        found = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        yield found | told
 
 
 def _query_parameters(operation: Operation) -> Iterable[dict[str, Any]]:
     for name, schema in _properties(operation.query).items():
-        description = schema.pop("description", None)
-        described = {} if description is None else {"description": description}
+        told = schema.pop("description", None)
+        own = told is not None and "enum" not in schema  # an enumeration's is of the kind
+        described = {"description": told} if own else _described(name)
         yield {"name": name, "in": "query", "required": False, **described, "schema": schema}
+
+
+def _described(name: str) -> dict[str, str]:
+    return {"description": PARAMETERS[name]} if name in PARAMETERS else {}
 
 
 def _properties(query: type[msgspec.Struct]) -> dict[str, dict[str, Any]]:

@@ -1,8 +1,7 @@
 """One call of the API, as data: who may make it where, what goes in, what comes out.
 
 The routes, the authorization, the checks of what comes in and the OpenAPI document are all made
-from these rows (`doors.py`, `openapi.py`); a route that has none does not exist, but for those of
-polled sources at the control socket (`web/sources.py`).
+from these rows (`doors.py`, `openapi.py`); a route that has none does not exist.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -62,7 +61,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     the problems that it can answer beside those of every call; `also` are further statuses of a
     success. With `takes`, media types, `act` reads the body itself. `loose`: it gets the object that
     the body is, and reads its keys itself; `body` only describes it. `headers` are those of the
-    request that it looks at, beside the usual ones.
+    request that it looks at, beside the usual ones; `tells` are those of a success. `media` is what it
+    answers where there is no `answer`. `keyed`: its query may have the key, as `token`. `deep`: the
+    parameter at the end of its path may have slashes in it. What is not `stored` asks nothing of the
+    store, and so is never unavailable.
     """
 
     method: str
@@ -79,11 +81,21 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     also: tuple[int, ...] = ()
     loose: bool = False
     headers: tuple[str, ...] = ()
+    tells: tuple[str, ...] = ()
+    media: str = "application/octet-stream"
+    keyed: bool = False
+    stored: bool = True
+    deep: bool = False
 
     @property
     def tag(self) -> str:
         """What it is about: the resource that its path names."""
         return self.path.split("/")[2]
+
+    @property
+    def route(self) -> str:
+        """Its path, as the router takes it."""
+        return f"{self.path.removesuffix('}')}:path}}" if self.deep else self.path
 
     @property
     def doors(self) -> frozenset[Door]:

@@ -19,11 +19,9 @@ from gateway.stores.views import (
     DeliveryStory,
     EventFilter,
     EventRow,
-    LaneRow,
     Story,
-    UnlinkedRow,
 )
-from gateway.web.api.lists import Listed, Time, ends, time_of
+from gateway.web.api.lists import Listed, Listing, Since, Until, ends, time_of
 from gateway.web.api.operation import (
     OPERATORS,
     READERS,
@@ -40,8 +38,8 @@ class EventQuery(Listed, frozen=True, kw_only=True, forbid_unknown_fields=True):
     order: str | None = None
     shop: str | None = None
     source: str | None = None
-    since: Time | None = None
-    until: Time | None = None
+    since: Since | None = None
+    until: Until | None = None
 
 
 class DeliveryQuery(Listed, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,32 +55,20 @@ class CallbackQuery(Listed, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     source: str | None = None
     verdict: Verdict | None = None
-    since: Time | None = None
-    until: Time | None = None
+    since: Since | None = None
+    until: Until | None = None
 
 
-class EventList(msgspec.Struct, frozen=True, kw_only=True):
+class EventList(Listing[EventRow], frozen=True, kw_only=True):
     """Events, newest first; with `done` there are no more."""
 
-    data: list[EventRow]
-    cursor: str | None
-    done: bool
 
-
-class DeliveryList(msgspec.Struct, frozen=True, kw_only=True):
+class DeliveryList(Listing[DeliveryRow], frozen=True, kw_only=True):
     """Deliveries, newest first; with `done` there are no more."""
 
-    data: list[DeliveryRow]
-    cursor: str | None
-    done: bool
 
-
-class CallbackList(msgspec.Struct, frozen=True, kw_only=True):
+class CallbackList(Listing[CallbackRow], frozen=True, kw_only=True):
     """Callbacks, newest first; with `done` there are no more."""
-
-    data: list[CallbackRow]
-    cursor: str | None
-    done: bool
 
 
 class EventDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,18 +170,6 @@ async def explain(call: Call[Nothing, None]) -> list[Story]:
     return stories
 
 
-async def list_unlinked(call: Call[Nothing, None]) -> list[UnlinkedRow]:
-    """Facts that wait for their order, oldest first; 200 at most."""
-    async with call.gateway.store.records() as records:
-        return list(await records.unlinked(limit=200))
-
-
-async def list_lanes(call: Call[Nothing, None]) -> list[LaneRow]:
-    """Parked lanes, those first that have been for longest; 200 at most."""
-    async with call.gateway.store.records() as records:
-        return list(await records.lanes(None, limit=200))
-
-
 def _reads(
     path: str,
     name: str,
@@ -205,6 +179,7 @@ def _reads(
     query: type[msgspec.Struct] = Nothing,
     roles: frozenset[Role] = READERS,
     may_miss: bool = False,
+    tells: tuple[str, ...] = (),
 ) -> Operation:
     return Operation(
         method="GET",
@@ -215,6 +190,7 @@ def _reads(
         query=query,
         answer=answer,
         codes=("not_found",) if may_miss or "{" in path else (),
+        tells=tells,
     )
 
 
@@ -261,6 +237,7 @@ READING: Sequence[Operation] = (
         download_callback,
         None,
         roles=OPERATORS,
+        tells=("Content-Disposition",),
     ),
     _reads(
         "/v1/explain/{id}",
@@ -268,11 +245,4 @@ READING: Sequence[Operation] = (
         explain,
         list[Story],
     ),
-    _reads(
-        "/v1/unlinked",
-        "listUnlinked",
-        list_unlinked,
-        list[UnlinkedRow],
-    ),
-    _reads("/v1/lanes", "listLanes", list_lanes, list[LaneRow]),
 )

@@ -36,9 +36,10 @@ from gateway.web.api.subscriptions import (
     MadeSubscription,
     RotatedSubscription,
     ShownSubscription,
-    State,
     SubscriptionKeys,
     SubscriptionList,
+    SubscriptionState,
+    check_types,
     etag_of,
     fields_of,
 )
@@ -79,8 +80,12 @@ async def create(call: Call[Nothing, Keys]) -> Response:
         description=description,
         place=None if owner is None else Place(""),
     )
+    check_types(call.principal, wanted.types)
+    if wanted.pull and name is None:
+        raise BadRequest("name: is required with pull: by its name this key finds it again")
     status, secret, made = await _keep(call, wanted)
-    answer = MadeSubscription(**fields_of(status, call.principal), secret=secret)
+    told = None if wanted.pull else secret
+    answer = MadeSubscription(**fields_of(status, call.principal), secret=told)
     return _said(answer, status, code=201 if made else 200)
 
 
@@ -116,7 +121,7 @@ async def list_subscriptions(call: Call[SubscriptionQuery, None]) -> Subscriptio
 
 async def get_subscription(call: Call[Nothing, None]) -> Response:
     """A subscription, by its id or its name, without its secret."""
-    status = _find(call)
+    status = find(call)
     async with call.gateway.store.records() as records:
         now = await records.conditions()
     fields = fields_of(status, call.principal, now.get(status.subscription.id))
@@ -125,7 +130,7 @@ async def get_subscription(call: Call[Nothing, None]) -> Response:
 
 async def change(call: Call[Nothing, Keys]) -> Response:
     """Change some keys of a subscription; with `If-Match` only if nobody else has meanwhile."""
-    number, keys = _find(call).subscription.id, dict(call.body)
+    number, keys = find(call).subscription.id, dict(call.body)
     if "name" in keys:
         raise BadRequest("name: cannot be changed")
     description = _description(keys)
@@ -136,7 +141,9 @@ async def change(call: Call[Nothing, Keys]) -> Response:
     def revise(before: Subscription) -> Subscription:
         if expected is not None and not _fits(expected, etag_of(before)):
             raise PreconditionFailed("it was changed since you read it: read it again")
-        return change_subscription(before, keys, settings, now, description=description)
+        after = change_subscription(before, keys, settings, now, description=description)
+        check_types(call.principal, after.types)
+        return after
 
     status = await call.gateway.store.catalog.change(number, revise)
     return _said(ShownSubscription(**fields_of(status, call.principal)), status)
@@ -145,7 +152,7 @@ async def change(call: Call[Nothing, Keys]) -> Response:
 async def remove(call: Call[Nothing, None]) -> Response:
     """Remove a subscription and end what waits for it; also when it is gone already."""
     try:
-        number = _find(call).subscription.id
+        number = find(call).subscription.id
         await call.gateway.store.catalog.remove(number, call.gateway.clock())
     except NotFound:
         pass  # what was to be is so
@@ -154,7 +161,7 @@ async def remove(call: Call[Nothing, None]) -> Response:
 
 async def rotate(call: Call[Nothing, Rotation]) -> RotatedSubscription:
     """Sign with a new secret, and for a while with those of before too."""
-    number, text = _find(call).subscription.id, call.body.overlap
+    number, text = find(call).subscription.id, call.body.overlap
     try:
         overlap = Millis(parse_duration(text))
     except ValueError:
@@ -165,17 +172,17 @@ async def rotate(call: Call[Nothing, Rotation]) -> RotatedSubscription:
     return RotatedSubscription(**fields, secret=secret, until=Millis(now + overlap))
 
 
-async def pause(call: Call[Nothing, None]) -> State:
+async def pause(call: Call[Nothing, None]) -> SubscriptionState:
     """Hold a subscription's deliveries; nothing of them is lost."""
-    number = _find(call).subscription.id
+    number = find(call).subscription.id
     mine = call.principal.role is Role.SUBSCRIBER
     who = "the key that made it" if mine else "the operator"
-    return msgspec.convert(await call.gateway.pause(number, who=who), State)
+    return msgspec.convert(await call.gateway.pause(number, who=who), SubscriptionState)
 
 
-async def resume(call: Call[Nothing, None]) -> State:
+async def resume(call: Call[Nothing, None]) -> SubscriptionState:
     """Make a paused or gone subscription active again: what waits for it is due."""
-    return msgspec.convert(await call.gateway.resume(_find(call).subscription.id), State)
+    return msgspec.convert(await call.gateway.resume(find(call).subscription.id), SubscriptionState)
 
 
 def _visible(call: Call[Any, Any]) -> list[Status]:
@@ -186,7 +193,7 @@ def _visible(call: Call[Any, Any]) -> list[Status]:
     return [one for one in statuses if one.subscription.owner == principal.key]
 
 
-def _find(call: Call[Any, Any]) -> Status:
+def find(call: Call[Any, Any]) -> Status:
     """The one that the path names, by id or by name; `NotFound` for what this key may not see too."""
     given = call.path["id"]
     for one in _visible(call):
@@ -292,6 +299,7 @@ SUBSCRIBING: Sequence[Operation] = (
         loose=True,
         status=201,
         also=(200,),
+        tells=("ETag",),
         codes=("conflict", *SENT),
     ),
     _op(
@@ -303,7 +311,13 @@ SUBSCRIBING: Sequence[Operation] = (
         query=SubscriptionQuery,
     ),
     _op(
-        "GET", "/{id}", "getSubscription", get_subscription, ShownSubscription, codes=("not_found",)
+        "GET",
+        "/{id}",
+        "getSubscription",
+        get_subscription,
+        ShownSubscription,
+        tells=("ETag",),
+        codes=("not_found",),
     ),
     _op(
         "PATCH",
@@ -314,6 +328,7 @@ SUBSCRIBING: Sequence[Operation] = (
         body=SubscriptionKeys,
         loose=True,
         headers=("If-Match",),
+        tells=("ETag",),
         codes=(*FOUND, "precondition_failed", *SENT),
     ),
     _op("DELETE", "/{id}", "removeSubscription", remove, None, status=204, codes=("conflict",)),
@@ -326,6 +341,13 @@ SUBSCRIBING: Sequence[Operation] = (
         body=Rotation,
         codes=(*FOUND, *SENT),
     ),
-    _op("POST", "/{id}/pause", "pauseSubscription", pause, State, codes=FOUND),
-    _op("POST", "/{id}/resume", "resumeSubscription", resume, State, codes=FOUND),
+    _op("POST", "/{id}/pause", "pauseSubscription", pause, SubscriptionState, codes=FOUND),
+    _op(
+        "POST",
+        "/{id}/resume",
+        "resumeSubscription",
+        resume,
+        SubscriptionState,
+        codes=("not_found",),
+    ),
 )

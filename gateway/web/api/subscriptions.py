@@ -1,6 +1,7 @@
 """Subscriptions as the API takes and shows them: their keys flat, as the configuration has them."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -9,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from gateway.config.made import keys_of
 from gateway.config.settings import ProfileName
+from gateway.errors import Forbidden
 from gateway.keyring import Principal
 from gateway.keys import Role
 from gateway.models import Millis, Mode, OnExhausted, Ordering, Subscription
@@ -16,6 +18,8 @@ from gateway.stores.base import Status
 from gateway.stores.views import Condition
 
 PREFIX = "sub_"
+INSIDE = "gateway."
+"""How the types of operational events begin: they name other subscriptions and their hosts."""
 URL_KEYS = ("url", "hookUrl", "target_url")
 """Under which the URL may come: REST hooks of Zapier have grown up with all three."""
 
@@ -27,12 +31,14 @@ Truth = bool | str
 class SubscriptionKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The keys of a subscription as in the configuration, each also as text; the URL is needed.
 
-    It comes as `url`, `hookUrl` or `target_url`. Without `name` one is made of the host.
+    It comes as `url`, `hookUrl` or `target_url`. Without `name` one is made of the host. With `pull`
+    there is a `name` and no URL.
     """
 
     url: str | UnsetType = UNSET
     hook_url: str | UnsetType = msgspec.field(name="hookUrl", default=UNSET)
     target_url: str | UnsetType = UNSET
+    pull: Truth | UnsetType = UNSET
     name: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
     types: Texts | UnsetType = UNSET
@@ -70,6 +76,7 @@ class ShownSubscription(msgspec.Struct, frozen=True, kw_only=True):
     owner: str | None
     declared: bool
     url: str
+    pull: bool
     types: list[str]
     sources: list[str]
     shops: list[str]
@@ -102,9 +109,12 @@ class ShownSubscription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MadeSubscription(ShownSubscription, frozen=True, kw_only=True):
-    """The same with its newest secret, by which the consumer knows its deliveries."""
+    """The same with its newest secret, by which the consumer knows its deliveries.
 
-    secret: str
+    With `pull` there is none: nothing is sent.
+    """
+
+    secret: str | None
 
 
 class RotatedSubscription(MadeSubscription, frozen=True, kw_only=True):
@@ -121,7 +131,7 @@ class SubscriptionList(msgspec.Struct, frozen=True, kw_only=True):
     done: bool = True
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
+class SubscriptionState(msgspec.Struct, frozen=True, kw_only=True):
     """How a subscription stands now: `active`, `paused` or `gone`, and why."""
 
     subscription: str
@@ -182,3 +192,12 @@ def etag_of(subscription: Subscription) -> str:
 def _plain(value: object) -> object:
     """What the configuration's own kinds of number and bytes are to an encoder."""
     return int(value) if isinstance(value, int) else bytes(value)  # type: ignore[call-overload]
+
+
+def check_types(principal: Principal, types: Sequence[str]) -> None:
+    """Refuse a `subscriber` key what it may not know; `Forbidden`."""
+    if principal.role is Role.SUBSCRIBER and any(one.startswith(INSIDE) for one in types):
+        raise Forbidden(
+            f"types: events of the gateway itself ({INSIDE}*) tell of other subscriptions: an"
+            " operator's key may have them"
+        )

@@ -1,0 +1,289 @@
+"""The calls about sources: as the configuration declares them, how they do, and what to ask them now.
+
+What takes long is told line by line (JSON Lines). Sources are read-only here: the file wins.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+from starlette.responses import Response, StreamingResponse
+
+from gateway.config.settings import PollSettings, SourceSettings
+from gateway.egress.rules import parse_target
+from gateway.errors import NotFound
+from gateway.lookout import Heard
+from gateway.models import Millis
+from gateway.poller.poller import Line
+from gateway.providers.base import calls
+from gateway.providers.registry import provider_class
+from gateway.runtime import Gateway
+from gateway.shown import shown
+from gateway.stores.base import Poll
+from gateway.stores.views import RejectedRow
+from gateway.web.api.lists import ago
+from gateway.web.api.operation import OPERATORS, READERS, Call, Nothing, Operation
+
+JSON_LINES = "application/jsonl"
+SAMPLES = 1_000  # more rejected requests than are kept of a source
+
+_encoder = msgspec.json.Encoder()
+
+
+class Kind(StrEnum):
+    """How the facts of a source come."""
+
+    CALLED = "called"
+    POLLED = "polled"
+    BOTH = "both"
+    NONE = "none"
+
+
+class Asking(msgspec.Struct, frozen=True, kw_only=True):
+    """How the asking of a polled source goes; of its API only the `host` is told.
+
+    `refused` says why it is asked no more until its configuration changes, `problem` what was wrong
+    with the last round, `failures` how many failed in a row. `watched` orders are asked for.
+    """
+
+    host: str
+    watched: int
+    asked_at: Millis | None
+    answered_at: Millis | None
+    next_at: Millis | None
+    failures: int
+    problem: str | None
+    refused: str | None
+
+
+class SourceDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """A source, and how it does.
+
+    `callbacks` is where it calls, a path of the public listener where that has no public URL.
+    `heard_at` is when something authentic last came of it; `rejected` counts the requests in its
+    name that were refused since then, or since the gateway was started, the last one for
+    `rejected_reason`.
+    """
+
+    name: str
+    provider: str
+    shop: str
+    enabled: bool
+    kind: Kind
+    callbacks: str | None
+    heard_at: Millis | None
+    silent_since: Millis | None
+    rejected: int
+    rejected_reason: str | None
+    asking: Asking | None
+
+
+class SourceList(msgspec.Struct, frozen=True, kw_only=True):
+    """All sources, as the configuration has them."""
+
+    data: list[SourceDetail]
+
+
+class RejectedList(msgspec.Struct, frozen=True, kw_only=True):
+    """The samples that are kept of rejected requests, newest first."""
+
+    data: list[RejectedRow]
+
+
+class WatchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An order to ask a source for."""
+
+    id: str
+    order: str | None = None
+
+
+class WatchedOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """An order that is asked for from now on; `refused` says why its source is not asked at all."""
+
+    source: str
+    id: str
+    order: str | None
+    new: bool
+    refused: str | None
+
+
+class Reconciling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is compared, and whether what was missed is made."""
+
+    since: (
+        Annotated[str, Meta(description="Only orders that changed since then, such as `7d`.")]
+        | None
+    ) = None
+    emit: Annotated[bool, Meta(description="Make the events that are missing.")] = False
+
+
+async def list_sources(call: Call[Nothing, None]) -> SourceList:
+    """All sources, and how they do."""
+    gateway = call.gateway
+    async with gateway.store.records() as records:
+        polls = await records.sources()
+    return SourceList(
+        data=[
+            await _shown(gateway, name, source, *polls.get(name, (None, 0)))
+            for name, source in gateway.settings.sources.items()
+        ]
+    )
+
+
+async def get_source(call: Call[Nothing, None]) -> SourceDetail:
+    """A source, and how it does."""
+    name, source = _declared(call.gateway, call.path["id"])
+    async with call.gateway.store.records() as records:
+        polls = await records.sources()
+    return await _shown(call.gateway, name, source, *polls.get(name, (None, 0)))
+
+
+async def list_rejected(call: Call[Nothing, None]) -> RejectedList:
+    """Requests in the name of a source that were refused, as samples, redacted; newest first."""
+    name = call.path["id"]
+    async with call.gateway.store.records() as records:
+        rows = await records.rejected(name, limit=SAMPLES)
+    if not rows:
+        _declared(call.gateway, name)
+    return RejectedList(data=list(rows))
+
+
+async def watch_order(call: Call[Nothing, WatchRequest]) -> WatchedOrder:
+    """Ask a source for an order from now on."""
+    wanted = call.body
+    answer = await call.gateway.poller.watch(call.path["id"], wanted.id, wanted.order)
+    return msgspec.convert(answer, WatchedOrder)
+
+
+async def poll_source(call: Call[Nothing, None]) -> Response:
+    """Ask a source now for all that is due; told line by line."""
+    name = call.path["id"]
+    call.gateway.poller.source(name)
+    return _told(call.gateway.poller.once(name))
+
+
+async def reconcile_source(call: Call[Reconciling, None]) -> Response:
+    """Compare all that a source says of its orders with what is known; told line by line."""
+    name, asked = call.path["id"], call.query
+    call.gateway.poller.source(name)
+    start = ago(asked.since, call.gateway.clock())
+    return _told(call.gateway.poller.reconcile(name, since=start, emit=asked.emit))
+
+
+def _declared(gateway: Gateway, name: str) -> tuple[str, SourceSettings]:
+    source = gateway.settings.sources.get(name)
+    if source is None:
+        known = ", ".join(gateway.settings.sources) or "none"
+        raise NotFound(f"the configuration has no source {name}: it has {known}")
+    return name, source
+
+
+async def _shown(
+    gateway: Gateway, name: str, source: SourceSettings, poll: Poll | None, watched: int
+) -> SourceDetail:
+    called = bool(source.secrets) and calls(provider_class(source.provider))
+    heard: Heard = await gateway.lookout.of(name)
+    return SourceDetail(
+        name=name,
+        provider=source.provider,
+        shop=source.shop,
+        enabled=source.enabled,
+        kind=_kind(called=called, polled=source.poll is not None),
+        callbacks=f"{gateway.settings.server.public_url}/hooks/{name}" if called else None,
+        heard_at=heard.last_at,
+        silent_since=heard.silent_since,
+        rejected=heard.refused,
+        rejected_reason=heard.reason,
+        asking=None if source.poll is None else _asking(source, source.poll, poll, watched),
+    )
+
+
+def _kind(*, called: bool, polled: bool) -> Kind:
+    if called and polled:
+        return Kind.BOTH
+    if called:
+        return Kind.CALLED
+    return Kind.POLLED if polled else Kind.NONE
+
+
+def _asking(source: SourceSettings, at: PollSettings, poll: Poll | None, watched: int) -> Asking:
+    going = poll is not None and poll.refused is None and source.enabled
+    return Asking(
+        host=parse_target(at.base_url).host_header.decode(),
+        watched=watched,
+        asked_at=poll.asked_at if poll is not None else None,
+        answered_at=poll.answered_at if poll is not None else None,
+        next_at=(poll.next_at or None) if poll is not None and going else None,
+        failures=poll.failures if poll is not None else 0,
+        problem=poll.problem if poll is not None else None,
+        refused=poll.refused if poll is not None else None,
+    )
+
+
+def _told(lines: AsyncIterator[Line]) -> Response:
+    async def encoded() -> AsyncIterator[bytes]:
+        async for line in lines:
+            yield _encoder.encode(shown(line)) + b"\n"
+
+    return StreamingResponse(encoded(), media_type=JSON_LINES)
+
+
+SOURCES: Sequence[Operation] = (
+    Operation(
+        method="GET",
+        path="/v1/sources",
+        name="listSources",
+        roles=READERS,
+        act=list_sources,
+        answer=SourceList,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/sources/{id}",
+        name="getSource",
+        roles=READERS,
+        act=get_source,
+        answer=SourceDetail,
+        codes=("not_found",),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/sources/{id}/rejected",
+        name="listRejected",
+        roles=OPERATORS,
+        act=list_rejected,
+        answer=RejectedList,
+        codes=("not_found",),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/sources/{id}/watch",
+        name="watchOrder",
+        roles=OPERATORS,
+        act=watch_order,
+        body=WatchRequest,
+        answer=WatchedOrder,
+        codes=("not_found", "too_large", "unsupported_media_type"),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/sources/{id}/poll",
+        name="pollSource",
+        roles=OPERATORS,
+        act=poll_source,
+        codes=("not_found",),
+        media=JSON_LINES,
+    ),
+    Operation(
+        method="POST",
+        path="/v1/sources/{id}/reconcile",
+        name="reconcileSource",
+        roles=OPERATORS,
+        act=reconcile_source,
+        query=Reconciling,
+        codes=("not_found",),
+        media=JSON_LINES,
+    ),
+)
