@@ -203,9 +203,10 @@ def places(setup: Setup, known: Examined | None) -> Iterator[Place]:
     if known is not None and not setup.whole:
         urls |= known.subscriptions
     for name, url in urls.items():
-        yield Place(check=f"subscription {name}", key=f"subscriptions.{name}.url", url=url)
+        if url:  # else its consumer fetches what it gets
+            yield Place(check=f"subscription {name}", key=f"subscriptions.{name}.url", url=url)
     for name, url in (known.undeclared if known is not None else {}).items():
-        if name not in urls:
+        if url and name not in urls:
             yield Place(check=f"subscription {name}", key=f"the url of {name}", url=url)
     for name, source in setup.settings.sources.items():
         if source.enabled and source.poll is not None:

@@ -1,7 +1,7 @@
 """The commands that change something.
 
 They go through the control socket of the gateway that runs; when none does, they take the lock
-and work on the store itself.
+and work on the store itself. With `--url` they go through the API of another gateway.
 """
 
 import asyncio
@@ -14,27 +14,20 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from gateway.cli.look import require_file
+from gateway.cli.look import Told, require_store
+from gateway.cli.options import Place
+from gateway.cli.remote import PATIENCE, Answer, ask_remote, judged, reason_of
 from gateway.cli.serve import socket_path
 from gateway.config.settings import Settings
 from gateway.config.values import NAME
-from gateway.errors import BadRequest, Conflict, GatewayError, NotFound, Unavailable
+from gateway.errors import NotFound, Unavailable
 from gateway.runtime import Gateway, build
-from gateway.stores.registry import database_path, make_records
+from gateway.stores.registry import make_records
 from gateway.web.server import unix_address
 
-PATIENCE = 15.0  # seconds; a busy gateway still commits many times within it
 LATER = "; nothing is sent before `gateway serve` runs"
 
-_ERRORS: Mapping[int, type[GatewayError]] = {
-    400: BadRequest,
-    404: NotFound,
-    409: Conflict,
-    503: Unavailable,
-}
-
 Act = Callable[[Gateway], Awaitable[dict[str, object]]]
-Answer = Mapping[str, Any]
 Line = Mapping[str, Any]  # of a report that is told as it is made
 
 
@@ -44,32 +37,35 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     answer: Answer
     live: bool
 
+    def told(self, text: str) -> Told:
+        """The same in words, and for a script."""
+        return Told(text, {**self.answer, "live": self.live})
 
-def resume(settings: Settings, name: str) -> str:
-    """Make a paused or gone subscription active; what was done, as a sentence. `NotFound`."""
-    done = on_subscription(settings, name, "resume", lambda gateway: gateway.resume(name))
+
+def resume(place: Place, name: str) -> Told:
+    """Make a paused or gone subscription active; what was done. `NotFound`."""
+    done = on_subscription(place, name, "resume", lambda gateway: gateway.resume(name))
     if not done.answer["enabled"]:
-        return (
+        return done.told(
             f"Subscription {name} is resumed, but disabled: nothing is sent to it before the"
             " configuration enables it."
         )
-    return f"Subscription {name} is active: what waits for it is due{'' if done.live else LATER}."
+    later = "" if done.live else LATER
+    return done.told(f"Subscription {name} is active: what waits for it is due{later}.")
 
 
-def pause(settings: Settings, name: str) -> str:
-    """Hold a subscription's deliveries; what was done, as a sentence. `NotFound`."""
-    on_subscription(settings, name, "pause", lambda gateway: gateway.pause(name))
-    return (
+def pause(place: Place, name: str) -> Told:
+    """Hold a subscription's deliveries; what was done. `NotFound`."""
+    done = on_subscription(place, name, "pause", lambda gateway: gateway.pause(name))
+    return done.told(
         f"Subscription {name} is paused: its deliveries are kept until"
         f" `gateway subscriptions resume {name}`."
     )
 
 
-def on_subscription(
-    settings: Settings, name: str, verb: str, act: Act, *, body: object = None
-) -> Done:
+def on_subscription(place: Place, name: str, verb: str, act: Act, *, body: object = None) -> Done:
     """Do something to a subscription; `NotFound` for what cannot be a name."""
-    return act_on(settings, f"{subscription_path(name)}/{verb}", act, body=body)
+    return act_on(place, f"{subscription_path(name)}/{verb}", act, body=body)
 
 
 def subscription_path(name: str) -> str:
@@ -80,43 +76,52 @@ def subscription_path(name: str) -> str:
 
 
 def act_on(
-    settings: Settings,
+    place: Place,
     path: str,
     act: Act,
     *,
     body: object = None,
     method: str = "POST",
     whole: Callable[[], Settings] | None = None,
+    patience: float = PATIENCE,
 ) -> Done:
     """Ask the running gateway to; without one, do it here.
 
-    `body` is sent as JSON. `whole` gives the settings with the sources, where `act` needs them.
+    `body` is sent as JSON, `patience` is seconds. `whole` gives the settings with the sources,
+    where `act` needs them.
     """
-    require_file(database_path(settings.store.url))
-    answer = ask(settings, path, body, method=method)
-    if answer is not None:
-        return Done(answer=answer, live=True)
-    return Done(answer=asyncio.run(_directly(whole() if whole else settings, act)), live=False)
+    require_store(place)
+    answer = ask(place, path, body, method=method, patience=patience)
+    if answer is not None or not isinstance(place, Settings):
+        return Done(answer=answer or {}, live=True)
+    return Done(answer=asyncio.run(_directly(whole() if whole else place, act)), live=False)
 
 
 def ask(
-    settings: Settings, path: str, body: object = None, *, method: str = "POST"
+    place: Place,
+    path: str,
+    body: object = None,
+    *,
+    method: str = "POST",
+    patience: float = PATIENCE,
 ) -> Answer | None:
-    """The answer of the running gateway; None when nothing listens.
+    """The answer of the running gateway; None when nothing listens at its socket.
 
     A gateway that runs and cannot be reached is not overlooked: the lock that follows refuses.
     """
-    with _socket(settings, patience=PATIENCE) as client:
+    if not isinstance(place, Settings):
+        return ask_remote(place, path, body, method=method, patience=patience)
+    with _socket(place, patience=patience) as client:
         if client is None:
             return None
         try:
             response = client.request(method, f"http://gateway{path}", json=body)
         except httpx2.TransportError as error:
             raise Unavailable(
-                f"the running gateway gave no answer ({_reason(error)}):"
+                f"the running gateway gave no answer ({reason_of(error)}):"
                 " look whether it was done, then try again"
             ) from None
-    return _judged(response)
+    return judged(response)
 
 
 def follow(settings: Settings, path: str, tell: Callable[[Line], None]) -> bool:
@@ -132,11 +137,11 @@ def follow(settings: Settings, path: str, tell: Callable[[Line], None]) -> bool:
             with client.stream("POST", f"http://gateway{path}") as response:
                 if not response.is_success:
                     response.read()
-                    _judged(response)
+                    judged(response)
                 for line in response.iter_lines():
                     tell(msgspec.json.decode(line, type=dict[str, Any]))
         except httpx2.TransportError as error:
-            tell({"error": f"the running gateway gave no more answers ({_reason(error)})"})
+            tell({"error": f"the running gateway gave no more answers ({reason_of(error)})"})
         return True
 
 
@@ -153,10 +158,6 @@ def _socket(settings: Settings, *, patience: float | None) -> Iterator[httpx2.Cl
             yield client
 
 
-def _reason(error: httpx2.TransportError) -> str:
-    return str(error) or type(error).__name__
-
-
 def _listens(address: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(PATIENCE)
@@ -165,20 +166,6 @@ def _listens(address: str) -> bool:
         except OSError:
             return False
         return True
-
-
-def _judged(response: httpx2.Response) -> Answer:
-    """The body of a success; a problem (RFC 9457) becomes the error that it was made from."""
-    if response.status_code == 204:
-        return {}
-    try:
-        answer = msgspec.json.decode(response.content, type=dict[str, Any])
-    except msgspec.DecodeError:
-        answer = {}
-    if response.is_success and answer:
-        return answer
-    detail = str(answer.get("detail") or f"the gateway answered {response.status_code}")
-    raise _ERRORS.get(response.status_code, GatewayError)(detail)
 
 
 async def _directly(settings: Settings, act: Act) -> Answer:

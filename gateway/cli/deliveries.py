@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.options import Config, Json, Limit, settings_of, store_of
+from gateway.cli.aim import aimed, remote
+from gateway.cli.options import (
+    Config,
+    Json,
+    Limit,
+    OfSubscription,
+    place_of,
+    settings_of,
+    store_of,
+)
+from gateway.errors import StartupError
 from gateway.models import Millis
 from gateway.retries import DeliveryState
 
@@ -16,10 +26,11 @@ app = typer.Typer()
 
 
 @app.callback(invoke_without_command=True)
+@aimed
 def deliveries(
     context: typer.Context,
     *,
-    subscription: Annotated[str | None, typer.Option(help="Of this subscription only.")] = None,
+    subscription: OfSubscription = None,
     state: Annotated[DeliveryState | None, typer.Option(help="In this state only.")] = None,
     limit: Limit = 20,
     as_json: Json = False,
@@ -30,11 +41,12 @@ def deliveries(
         return
     from gateway.cli import look
 
-    settings = store_of(config)
-    look.deliveries(settings, subscription=subscription, state=state, limit=limit, as_json=as_json)
+    place = place_of(config)
+    look.deliveries(place, subscription=subscription, state=state, limit=limit, as_json=as_json)
 
 
 @app.command()
+@aimed
 def show(
     delivery: Annotated[str, typer.Argument(metavar="ID", help="The delivery, as in dl_7.")],
     *,
@@ -47,8 +59,10 @@ def show(
     """Show one delivery: where it stands and why, and all of its attempts."""
     from gateway.cli import single
 
-    settings, now = store_of(config), time.time()
-    if curl:
-        single.curl(settings, delivery, now=now, whole=lambda: settings_of(config))
-    else:
-        single.show(settings, delivery, now=Millis(int(now * 1000)), as_json=as_json)
+    now = time.time()
+    if not curl:
+        single.show(place_of(config), delivery, now=Millis(int(now * 1000)), as_json=as_json)
+        return
+    if remote() is not None:
+        raise StartupError("--curl needs the secrets: use it where the gateway runs, without --url")
+    single.curl(store_of(config), delivery, now=now, whole=lambda: settings_of(config))

@@ -1,6 +1,7 @@
 """`gateway replay`: one delivery at once, many as a job that outlives this command.
 
-The running gateway does it; when none runs, it is done here, on the store itself.
+The running gateway does it, or with `--url` another one; when none runs, it is done here, on the
+store itself.
 """
 
 import asyncio
@@ -13,16 +14,18 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gateway.cli.control import LATER, Answer, act_on, ask, owning
-from gateway.cli.look import read, require_file, say
-from gateway.cli.tables import clean
+from gateway.cli.control import LATER, act_on, ask, owning
+from gateway.cli.look import Told, read, require_store, say, tell
+from gateway.cli.options import Place
+from gateway.cli.remote import Answer, chosen_body
+from gateway.cli.tables import clean, to_json
 from gateway.config.settings import Settings
 from gateway.config.values import A_DURATION, parse_duration, parse_start
 from gateway.errors import NotFound, StartupError, Unavailable
 from gateway.models import Millis
 from gateway.runtime import Gateway, wall_clock
 from gateway.shown import shown, taken
-from gateway.stores.registry import database_path, make_records
+from gateway.stores.registry import make_records
 from gateway.stores.replaying import Chosen, Preview, Replay
 from gateway.telemetry.logs import configure
 from gateway.web.api.acting import checked
@@ -66,11 +69,11 @@ def moment(option: str, text: str | None) -> Millis | None:
     return Millis(at)
 
 
-def replay(settings: Settings, delivery: str) -> str:
-    """Send a delivery again; what was done, as a sentence. `NotFound`, `Conflict`, `StartupError`."""
+def replay(place: Place, delivery: str) -> Told:
+    """Send a delivery again; what was done. `NotFound`, `Conflict`, `StartupError`."""
     number = number_of(delivery)
     path = f"/v1/deliveries/dl_{number}/replay"
-    done = act_on(settings, path, lambda gateway: gateway.replay(f"dl_{number}"))
+    done = act_on(place, path, lambda gateway: gateway.replay(f"dl_{number}"))
     made, replayed = done.answer["delivery"], done.answer["replays"]
     behind, held = done.answer["behind"], done.answer["held"]
     if done.answer["batch"]:
@@ -85,14 +88,17 @@ def replay(settings: Settings, delivery: str) -> str:
     else:
         told = f"{replayed} had ended: its event is due again as {made}"
     if not done.live:
-        return f"{told}{LATER}."
-    return f"{told}." if held is None else clean(f"{told}. But {held}.")
+        return done.told(f"{told}{LATER}.")
+    return done.told(f"{told}." if held is None else clean(f"{told}. But {held}."))
 
 
-def preview(settings: Settings, chosen: Chosen) -> None:
+def preview(place: Place, chosen: Chosen, *, as_json: bool) -> None:
     """Print what a job would send again; `NotFound`."""
     chosen = checked(chosen)
-    found: Preview = read(settings, lambda records: records.preview(chosen))
+    found: Preview = read(place, lambda records: records.preview(chosen))
+    if as_json:
+        say(to_json(found))
+        return
     if not found.total:
         say("Nothing would be sent again.")
         return
@@ -103,47 +109,50 @@ def preview(settings: Settings, chosen: Chosen) -> None:
     say(f"They are {', '.join(found.first)}{more}")
 
 
-def run(settings: Settings, chosen: Chosen) -> int:
+def run(place: Place, chosen: Chosen, *, as_json: bool) -> int:
     """Start a job and wait for its end; the exit code. `NotFound`, `Unavailable`."""
     chosen = checked(chosen)
-    body = {name: part for name, part in shown(chosen).items() if part is not None}
+    body = chosen_body(chosen)
     return _attend(
-        settings,
-        lambda: _job(ask(settings, "/v1/replays", body)),
+        place,
+        lambda: _job(ask(place, "/v1/replays", body)),
         lambda gateway: gateway.replayer.start(chosen),
+        as_json=as_json,
     )
 
 
-def attend(settings: Settings, job: int) -> int:
+def attend(place: Place, job: int, *, as_json: bool) -> int:
     """Wait for the end of a job, or show how it ended; the exit code. `NotFound`, `Unavailable`."""
     return _attend(
-        settings,
-        lambda: _job(ask(settings, f"/v1/replays/{job}", method="GET")),
+        place,
+        lambda: _job(ask(place, f"/v1/replays/{job}", method="GET")),
         lambda gateway: gateway.store.replays.find(job),
+        as_json=as_json,
     )
 
 
-def _attend(settings: Settings, live: Callable[[], Replay | None], begin: Begin) -> int:
-    require_file(database_path(settings.store.url))
+def _attend(place: Place, live: Callable[[], Replay | None], begin: Begin, *, as_json: bool) -> int:
+    require_store(place)
     last: list[Replay] = []
     found = None
     try:
-        with _progress() as progress:
+        with _progress(quiet=as_json) as progress:
 
-            def tell(replay: Replay) -> None:
+            def note(replay: Replay) -> None:
                 last[:] = [replay]
                 progress(replay)
 
             found = live()
-            if found is None:
+            if found is not None:
+                _follow(place, found, note)
+            elif isinstance(place, Settings):
                 configure("error", json=False)
-                asyncio.run(_directly(settings, begin, tell))
-            else:
-                _follow(settings, found, tell)
+                asyncio.run(_directly(place, begin, note))
     except KeyboardInterrupt:
         sys.stderr.write(_left(last, live=found is not None))
         return INTERRUPTED
-    say(_sums(last[0], live=found is not None))
+    answer = {**shown(last[0]), "live": found is not None}
+    tell(Told(_sums(last[0], live=found is not None), answer), as_json=as_json)
     return 0
 
 
@@ -151,13 +160,13 @@ def _job(answer: Answer | None) -> Replay | None:
     return None if answer is None else taken(answer, Replay)
 
 
-def _follow(settings: Settings, replay: Replay, tell: Tell) -> None:
+def _follow(place: Place, replay: Replay, tell: Tell) -> None:
     """Look at a job of the running gateway until it is done."""
     tell(replay)
     while replay.finished_at is None:
         time.sleep(LOOK)
         try:
-            found = _job(ask(settings, f"/v1/replays/{replay.id}", method="GET"))
+            found = _job(ask(place, f"/v1/replays/{replay.id}", method="GET"))
         except Unavailable:
             found = None
         if found is None:
@@ -182,8 +191,11 @@ async def _directly(settings: Settings, begin: Begin, tell: Tell) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Tell]:
+def _progress(*, quiet: bool) -> Iterator[Tell]:
     """Tells how far a job is: as a bar on a terminal, else as a line every tenth of it."""
+    if quiet:
+        yield lambda _: None
+        return
     if not sys.stdout.isatty():
         yield _Lines().tell
         return

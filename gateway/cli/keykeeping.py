@@ -1,16 +1,17 @@
 """What `gateway keys` does.
 
-The running gateway does it; when none runs, it is done here, on the store itself.
+The running gateway does it, or with `--url` another one; when none runs, it is done here, on the
+store itself.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.cli.control import act_on
-from gateway.cli.look import draw, read, say
+from gateway.cli.look import Told, draw, read, say
+from gateway.cli.options import Place
 from gateway.cli.secret_files import keep_once
 from gateway.cli.tables import Column, View, filled, local, to_json
-from gateway.config.settings import Settings
 from gateway.config.values import A_DURATION, parse_duration
 from gateway.errors import NotFound, StartupError
 from gateway.keys import KeyRecord, Role, named_key
@@ -22,15 +23,16 @@ NONE_YET = "There is no key yet: `gateway keys create --role ROLE` makes one."
 
 
 def create(
-    settings: Settings,
+    place: Place,
     role: Role,
     *,
     name: str | None,
     expires: str | None,
     config: Path | None,
     to: Path | None,
-) -> str:
-    """Make a key; what was done, and where the key is, as lines.
+    as_json: bool,
+) -> Told:
+    """Make a key; what was done, and where the key is: `key_file` for a script.
 
     `expires` is a time such as `90d`, `to` the file for the key. Raises `BadRequest`, `Conflict`,
     `StartupError`.
@@ -46,16 +48,22 @@ def create(
     body = {"role": role, "name": name} | (
         {} if expires_at is None else {"expires_at": time_text(expires_at)}
     )
-    done, where = keep_once(
-        lambda: act_on(settings, "/v1/keys", directly, body=body),
+    kept = keep_once(
+        lambda: act_on(place, "/v1/keys", directly, body=body),
         lambda done: str(done.answer["key"]),
         "The key",
         to=to,
         name=(config.parent if config is not None else Path()) / role,
         option="--to",
+        show=not as_json,
     )
+    done = kept.done
     until = "" if expires_at is None else f", until {local(expires_at)}"
-    return f"Key {done.answer['id']} has the role {role}{until}.\n{where}"
+    answer = {key: value for key, value in done.answer.items() if key != "key"}
+    return Told(
+        f"Key {done.answer['id']} has the role {role}{until}.\n{kept.where}",
+        {**answer, "key_file": kept.file, "live": done.live},
+    )
 
 
 def _length(expires: str) -> Millis:
@@ -65,9 +73,9 @@ def _length(expires: str) -> Millis:
         raise StartupError(f"--expires: expected {A_DURATION}, got {expires!r}") from None
 
 
-def show(settings: Settings, *, as_json: bool) -> None:
+def show(place: Place, *, as_json: bool) -> None:
     """Print all keys, newest first."""
-    found = read(settings, lambda records: records.keys())
+    found = read(place, lambda records: records.keys())
     if as_json:
         say(to_json(found))
     elif not found:
@@ -96,8 +104,8 @@ def _view(keys: Sequence[KeyRecord], now: Millis) -> View:
     return filled(view)
 
 
-def revoke(settings: Settings, text: str) -> str:
-    """End a key; what was done, as a sentence. `NotFound`.
+def revoke(place: Place, text: str) -> Told:
+    """End a key; what was done. `NotFound`.
 
     A whole key is taken for its id, for whoever found it where it should not be.
     """
@@ -109,5 +117,6 @@ def revoke(settings: Settings, text: str) -> str:
         await gateway.keyring.revoke(key, gateway.clock())
         return {}
 
-    act_on(settings, f"/v1/keys/{key}", directly, method="DELETE")
-    return f"Key {key} is revoked: it opens nothing any more."
+    done = act_on(place, f"/v1/keys/{key}", directly, method="DELETE")
+    told = f"Key {key} is revoked: it opens nothing any more."
+    return Told(told, {"key": key, "state": "revoked", "live": done.live})

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.options import Config, Json, store_of
+from gateway.cli.aim import aimed
+from gateway.cli.options import Config, Json, JsonObject, place_of
 from gateway.keys import MAY, Role
 
 # The modules that a command needs are imported inside it: `gateway --help` needs none of them.
@@ -20,7 +21,9 @@ def keys() -> None:
 
 
 @app.command()
+@aimed
 def create(
+    *,
     role: Annotated[
         Role, typer.Option(help="; ".join(f"{role}: {may}" for role, may in MAY.items()) + ".")
     ],
@@ -32,31 +35,37 @@ def create(
         Path | None,
         typer.Option(help="Where the key is put; else it is shown on a terminal, or ROLE.secret."),
     ] = None,
+    as_json: JsonObject = False,
     config: Config = None,
 ) -> None:
     """Make a key; it is shown this once."""
-    from gateway.cli import keykeeping
+    from gateway.cli import keykeeping, look
 
-    settings = store_of(config)
-    typer.echo(keykeeping.create(settings, role, name=name, expires=expires, config=config, to=to))
+    told = keykeeping.create(
+        place_of(config), role, name=name, expires=expires, config=config, to=to, as_json=as_json
+    )
+    look.tell(told, as_json=as_json)
 
 
 @app.command(name="list")
+@aimed
 def list_keys(as_json: Json = False, config: Config = None) -> None:
     """Show all keys, newest first: roles, when they were last used, and how they stand."""
     from gateway.cli import keykeeping
 
-    keykeeping.show(store_of(config), as_json=as_json)
+    keykeeping.show(place_of(config), as_json=as_json)
 
 
 @app.command()
+@aimed
 def revoke(
     key: Annotated[
         str, typer.Argument(metavar="ID", help="The key, as `gateway keys list` shows it.")
     ],
+    as_json: JsonObject = False,
     config: Config = None,
 ) -> None:
     """End a key at once, and for good."""
-    from gateway.cli import keykeeping
+    from gateway.cli import keykeeping, look
 
-    typer.echo(keykeeping.revoke(store_of(config), key))
+    look.tell(keykeeping.revoke(place_of(config), key), as_json=as_json)

@@ -1,13 +1,19 @@
 """`gateway lanes`: orders whose deliveries are parked, and what to do with them."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from gateway.cli.options import Config, Json, Limit, store_of
-
-if TYPE_CHECKING:
-    from gateway.config.settings import Settings
+from gateway.cli.aim import aimed
+from gateway.cli.options import (
+    Config,
+    Json,
+    JsonObject,
+    Limit,
+    Place,
+    known_subscriptions,
+    place_of,
+)
 
 # The modules that a command needs are imported inside it: `gateway --help` needs none of them.
 # ruff: noqa: PLC0415
@@ -15,7 +21,12 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 Subscription = Annotated[
-    str, typer.Argument(metavar="SUBSCRIPTION", help="As `gateway lanes` shows it.")
+    str,
+    typer.Argument(
+        metavar="SUBSCRIPTION",
+        help="As `gateway lanes` shows it.",
+        autocompletion=known_subscriptions,
+    ),
 ]
 Order = Annotated[
     str | None, typer.Argument(metavar="[ORDER]", help="The order id; else --all of them.")
@@ -27,6 +38,7 @@ All = Annotated[bool, typer.Option("--all", help="All parked lanes of the subscr
 
 
 @app.callback(invoke_without_command=True)
+@aimed
 def lanes_list(
     context: typer.Context, limit: Limit = 20, as_json: Json = False, config: Config = None
 ) -> None:
@@ -35,45 +47,51 @@ def lanes_list(
         return
     from gateway.cli import parking
 
-    parking.show(store_of(config), limit=limit, as_json=as_json)
+    parking.show(place_of(config), limit=limit, as_json=as_json)
 
 
 @app.command()
+@aimed
 def release(
     subscription: Subscription,
     order: Order = None,
     *,
     shop: Shop = None,
     every: All = False,
+    as_json: JsonObject = False,
     config: Config = None,
 ) -> None:
     """Try the delivery at which the lane stopped once more, then go on behind it."""
-    _judge(store_of(config), "release", subscription, order, shop, every=every)
+    place = place_of(config)
+    _judge(place, "release", subscription, order, shop, every=every, as_json=as_json)
 
 
 @app.command()
+@aimed
 def skip(
     subscription: Subscription,
     order: Order = None,
     *,
     shop: Shop = None,
     every: All = False,
+    as_json: JsonObject = False,
     config: Config = None,
 ) -> None:
     """Give the delivery at which the lane stopped up, and go on behind it."""
-    _judge(store_of(config), "skip", subscription, order, shop, every=every)
+    _judge(place_of(config), "skip", subscription, order, shop, every=every, as_json=as_json)
 
 
 def _judge(
-    settings: "Settings",
+    place: Place,
     verb: str,
     subscription: str,
     order: str | None,
     shop: str | None,
     *,
     every: bool,
+    as_json: bool,
 ) -> None:
-    from gateway.cli import parking
+    from gateway.cli import look, parking
 
-    for sentence in parking.judge(settings, verb, subscription, order, shop, every=every):
-        typer.echo(sentence)
+    told = parking.judge(place, verb, subscription, order, shop, every=every, as_json=as_json)
+    look.tell(told, as_json=as_json)

@@ -1,60 +1,81 @@
 """The commands that only look, and print tables or JSON.
 
-They open the database's file `query_only`, whether or not the gateway runs.
+They open the database's file `query_only`, whether or not the gateway runs. With `--url` they ask
+the API of another gateway.
 """
 
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from gateway.cli import stories, tables
+from gateway.cli.aim import Remote
+from gateway.cli.options import Place
 from gateway.config.settings import Settings
 from gateway.errors import NotFound, StartupError
 from gateway.stores.registry import database_path, make_records
-from gateway.stores.views import Records, Story
+from gateway.stores.views import (
+    Records,
+    Story,
+)
+
+if TYPE_CHECKING:
+    from gateway.cli.remote import RemoteRecords
 
 T = TypeVar("T")
 R = TypeVar("R", bound=msgspec.Struct)
 
 
+class Told(msgspec.Struct, frozen=True):
+    """What a command did: in words for a person, and as an object for a script."""
+
+    text: str
+    answer: Mapping[str, Any]
+
+
+def tell(told: Told, *, as_json: bool) -> None:
+    """Print what was done."""
+    say(tables.to_json(told.answer) if as_json else told.text)
+
+
 def events(
-    settings: Settings, *, order: str | None, event_type: str | None, limit: int, as_json: bool
+    place: Place, *, order: str | None, event_type: str | None, limit: int, as_json: bool
 ) -> None:
     """Print the newest events, newest first."""
     rows = read(
-        settings,
+        place,
         lambda records: records.events(order=order, event_type=event_type, limit=limit + 1),
     )
     _list(rows, limit, tables.events_view, nothing="There are no such events.", as_json=as_json)
 
 
 def deliveries(
-    settings: Settings, *, subscription: str | None, state: str | None, limit: int, as_json: bool
+    place: Place, *, subscription: str | None, state: str | None, limit: int, as_json: bool
 ) -> None:
     """Print the newest deliveries, newest first."""
     rows = read(
-        settings,
+        place,
         lambda records: records.deliveries(subscription=subscription, state=state, limit=limit + 1),
     )
     nothing = "There are no such deliveries."
     _list(rows, limit, tables.deliveries_view, nothing=nothing, as_json=as_json)
 
 
-def unlinked(settings: Settings, *, limit: int, as_json: bool) -> None:
+def unlinked(place: Place, *, limit: int, as_json: bool) -> None:
     """Print the facts that wait for their order, oldest first."""
-    rows = read(settings, lambda records: records.unlinked(limit=limit + 1))
+    rows = read(place, lambda records: records.unlinked(limit=limit + 1))
     nothing = "No fact waits for its order."
     _list(rows, limit, tables.unlinked_view, nothing=nothing, as_json=as_json)
 
 
-def quarantine(settings: Settings, *, limit: int, as_json: bool) -> None:
+def quarantine(place: Place, *, limit: int, as_json: bool) -> None:
     """Print the callbacks in quarantine, newest first."""
-    rows = read(settings, lambda records: records.quarantined(limit=limit + 1))
+    rows = read(place, lambda records: records.quarantined(limit=limit + 1))
     nothing = "The quarantine is empty."
     _list(rows, limit, tables.quarantine_view, nothing=nothing, as_json=as_json)
     if rows and not as_json:
@@ -62,9 +83,14 @@ def quarantine(settings: Settings, *, limit: int, as_json: bool) -> None:
         say("`gateway quarantine retry --dry-run` says what reading them once more would make.")
 
 
-def subscriptions(settings: Settings, *, as_json: bool) -> None:
+def subscriptions(place: Place, *, as_json: bool) -> None:
     """Print all subscriptions, by name."""
-    rows = read(settings, lambda records: records.subscriptions())
+    if not isinstance(place, Settings):
+        from gateway.cli import subscriptions_afar  # noqa: PLC0415 - it needs this module
+
+        subscriptions_afar.subscriptions(place, as_json=as_json)
+        return
+    rows = read_here(place, lambda records: records.subscriptions())
     nothing = "There are no subscriptions: the configuration declares them."
     _list(rows, len(rows), tables.subscriptions_view, nothing=nothing, as_json=as_json)
 
@@ -76,7 +102,7 @@ def rejected(
 
     `known` are the names of the configuration; `NotFound` for another one of which nothing is kept.
     """
-    rows = read(settings, lambda records: records.rejected(source, limit=limit + 1))
+    rows = read_here(settings, lambda records: records.rejected(source, limit=limit + 1))
     if not rows and source not in known:
         names = f"it declares {', '.join(known)}" if known else "it declares none"
         raise NotFound(f"the configuration has no source {source}: {names}")
@@ -101,9 +127,9 @@ def body(sent: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def explain(settings: Settings, name: str, *, as_json: bool) -> None:
+def explain(place: Place, name: str, *, as_json: bool) -> None:
     """Print the stories of what `name` leads to; `NotFound`."""
-    stories = read(settings, lambda records: records.explain(name))
+    stories = read(place, lambda records: records.explain(name))
     say(tables.to_json(stories) if as_json else "\n\n\n".join(map(_told, stories)))
 
 
@@ -127,14 +153,38 @@ def require_file(path: Path) -> None:
         )
 
 
-def read(settings: Settings, query: Callable[[Records], Awaitable[T]]) -> T:
+def require_store(place: Place) -> None:
+    """See `require_file`; a gateway elsewhere has its own."""
+    if isinstance(place, Settings):
+        require_file(database_path(place.store.url))
+
+
+def read(place: Place, query: Callable[["Records | RemoteRecords"], Awaitable[T]]) -> T:
     """The answer to one query; `StartupError` when there is no database of ours."""
+    return read_here(place, query) if isinstance(place, Settings) else read_afar(place, query)
+
+
+def read_afar(remote: Remote, query: Callable[["RemoteRecords"], Awaitable[T]]) -> T:
+    """The same of a gateway elsewhere; `GatewayError`, as it answers."""
+    from gateway.cli.remote import RemoteRecords, client_of  # noqa: PLC0415 - for few commands
+
+    with client_of(remote) as client:
+        records = RemoteRecords(remote, client)
+
+        async def run() -> T:
+            return await query(records)
+
+        return asyncio.run(run())
+
+
+def read_here(settings: Settings, query: Callable[[Records], Awaitable[T]]) -> T:
+    """The same of this store, for what no other gateway is asked."""
 
     async def run() -> T:
         async with make_records(settings.store.url, key=settings.master_key) as records:
             return await query(records)
 
-    require_file(database_path(settings.store.url))
+    require_store(settings)
     return asyncio.run(run())
 
 

@@ -1,6 +1,7 @@
 """The command line: one border where every error becomes one sentence and an exit code."""
 
 import io
+import json
 import sys
 import traceback
 from pathlib import Path
@@ -9,13 +10,28 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.cli import deliveries, doctor, keys, lanes, master, replaying, send, subscriptions
+from gateway.cli import (
+    deliveries,
+    doctor,
+    keys,
+    lanes,
+    linking,
+    listen,
+    master,
+    replaying,
+    send,
+    subscriptions,
+)
+from gateway.cli.aim import aimed
 from gateway.cli.options import (
     Config,
     Json,
     JsonLines,
+    JsonObject,
     Limit,
+    OfType,
     Source,
+    place_of,
     settings_of,
     sources_of,
     store_of,
@@ -29,7 +45,6 @@ from gateway.telemetry.logs import configure
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Receives what print providers and Stripe say about orders; delivers it as signed CloudEvents.",
 )
@@ -37,10 +52,12 @@ app = typer.Typer(
 app.add_typer(subscriptions.app, name="subscriptions")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(lanes.app, name="lanes")
+app.add_typer(linking.app, name="unlinked")
 app.add_typer(keys.app, name="keys")
 app.add_typer(master.app, name="secrets")
 app.command(name="replay")(replaying.replay)
 app.command(name="send")(send.send)
+app.command(name="listen")(listen.listen)
 app.command(name="doctor")(doctor.doctor)
 quarantine = typer.Typer()
 app.add_typer(quarantine, name="quarantine")
@@ -78,9 +95,17 @@ def demo(
 
 
 @app.command()
-def check(config: Config = None) -> None:
+def check(as_json: JsonObject = False, config: Config = None) -> None:
     """Validate a configuration and show what it comes to; secrets stay hidden."""
     settings = settings_of(config)
+    if as_json:
+        from gateway.cli import look
+        from gateway.cli.tables import to_json
+
+        file = None if config is None else str(config)
+        told = {"file": file, "warnings": settings.warnings, "settings": dict(describe(settings))}
+        look.say(to_json(told))
+        return
     for key, value in describe(settings):
         typer.echo(f"{key} = {value}")
     counted = f"sources: {len(settings.sources)}, subscriptions: {len(settings.subscriptions)}"
@@ -89,9 +114,10 @@ def check(config: Config = None) -> None:
 
 
 @app.command()
+@aimed
 def events(
     order: Annotated[str | None, typer.Option(help="Of this order id only.")] = None,
-    event_type: Annotated[str | None, typer.Option("--type", help="As in order.paid.")] = None,
+    event_type: OfType = None,
     limit: Limit = 20,
     as_json: Json = False,
     config: Config = None,
@@ -99,19 +125,11 @@ def events(
     """Show the newest events, and whom they were for."""
     from gateway.cli import look
 
-    settings = store_of(config)
-    look.events(settings, order=order, event_type=event_type, limit=limit, as_json=as_json)
-
-
-@app.command()
-def unlinked(limit: Limit = 100, as_json: Json = False, config: Config = None) -> None:
-    """Show what is known of orders that are not known yet."""
-    from gateway.cli import look
-
-    look.unlinked(store_of(config), limit=limit, as_json=as_json)
+    look.events(place_of(config), order=order, event_type=event_type, limit=limit, as_json=as_json)
 
 
 @quarantine.callback(invoke_without_command=True)
+@aimed
 def quarantine_list(
     context: typer.Context, limit: Limit = 20, as_json: Json = False, config: Config = None
 ) -> None:
@@ -120,21 +138,24 @@ def quarantine_list(
         return
     from gateway.cli import look
 
-    look.quarantine(store_of(config), limit=limit, as_json=as_json)
+    look.quarantine(place_of(config), limit=limit, as_json=as_json)
 
 
 @quarantine.command()
+@aimed
 def show(
     callback: Annotated[str, typer.Argument(metavar="ID", help="The callback, as in cb_5.")],
+    as_json: JsonObject = False,
     config: Config = None,
 ) -> None:
     """Show one callback, what became of it, and its body."""
     from gateway.cli import quarantine as work
 
-    work.show(store_of(config), callback)
+    work.show(place_of(config), callback, as_json=as_json)
 
 
 @quarantine.command()
+@aimed
 def retry(
     callback: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="One callback; without it all of them.")
@@ -142,12 +163,14 @@ def retry(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what it would make.")
     ] = False,
+    as_json: JsonObject = False,
     config: Config = None,
 ) -> None:
     """Read callbacks once more, after a new release or another configuration."""
     from gateway.cli import quarantine as work
 
-    work.retry(store_of(config), callback, whole=lambda: settings_of(config), dry_run=dry_run)
+    place, whole = place_of(config), lambda: settings_of(config)
+    work.retry(place, callback, whole=whole, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
@@ -165,6 +188,7 @@ def rejected(
 
 
 @app.command()
+@aimed
 def explain(
     name: Annotated[
         str,
@@ -179,7 +203,7 @@ def explain(
     """Tell all that happened: callbacks, events, deliveries with every attempt, and why not."""
     from gateway.cli import look
 
-    look.explain(store_of(config), name, as_json=as_json)
+    look.explain(place_of(config), name, as_json=as_json)
 
 
 @app.command()
@@ -195,13 +219,14 @@ def watch(
     source: Source,
     number: Annotated[str, typer.Argument(metavar="NUMBER", help="The provider's order number.")],
     order: Annotated[str | None, typer.Option(help="The shop's own order number.")] = None,
+    as_json: JsonObject = False,
     config: Config = None,
 ) -> None:
     """Ask a source for an order from now on."""
-    from gateway.cli import polling
+    from gateway.cli import look, polling
 
-    settings = store_of(config)
-    typer.echo(polling.watch(settings, source, number, order, whole=lambda: settings_of(config)))
+    settings, whole = store_of(config), lambda: settings_of(config)
+    look.tell(polling.watch(settings, source, number, order, whole=whole), as_json=as_json)
 
 
 @app.command()
@@ -254,29 +279,30 @@ def register(
     secret_file: Annotated[
         Path | None, typer.Option(help="Where the secret is put; else SOURCE.secret.")
     ] = None,
+    as_json: JsonObject = False,
     config: Config = None,
 ) -> None:
     """Have the shop call this gateway, and sign with a new secret."""
-    from gateway.cli import registering
+    from gateway.cli import look, registering
 
     settings = settings_of(config)
-    typer.echo(
-        registering.register(settings, source, config=config, url=url, secret_file=secret_file)
-    )
+    told = registering.register(settings, source, config=config, url=url, secret_file=secret_file)
+    look.tell(told, as_json=as_json)
 
 
 @app.command()
-def secret() -> None:
+def secret(as_json: JsonObject = False) -> None:
     """Print a new subscription secret; its bytes are printable text, for tools that need that."""
     from gateway.signing import generate_secret
 
-    typer.echo(generate_secret())
+    made = generate_secret()
+    typer.echo(json.dumps({"secret": made}) if as_json else made)
 
 
 @app.command()
-def version() -> None:
+def version(as_json: JsonObject = False) -> None:
     """Print the version."""
-    typer.echo(__version__)
+    typer.echo(json.dumps({"version": __version__}) if as_json else __version__)
 
 
 def main() -> None:

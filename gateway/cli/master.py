@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.options import Config, store_of
+from gateway.cli.options import Config, JsonObject, store_of
 
 # The modules that a command needs are imported inside it: `gateway --help` needs none of them.
 # ruff: noqa: PLC0415
@@ -29,10 +29,12 @@ def rotate_master(
             help=f"Where the key is put that {VARIABLE} shall hold; one that is there is taken.",
         ),
     ] = None,
+    as_json: JsonObject = False,
     config: Config = None,
 ) -> None:
     """Seal all secrets in the database with a new master key; no gateway may be running on it."""
-    from gateway.cli.look import require_file
+    from gateway.cli.look import require_file, say
+    from gateway.cli.tables import to_json
     from gateway.errors import StartupError
     from gateway.stores.registry import database_path, renew_master_key
 
@@ -47,6 +49,10 @@ def rotate_master(
             " the variable to it afterwards"
         )
     done = renew_master_key(settings.store.url, key=settings.master_key, to=to)
+    if as_json:
+        left = None if done.left is None else str(done.left)
+        say(to_json({"secrets": done.secrets, "key_file": str(done.path), "left": left}))
+        return
     typer.echo(f"{done.secrets} secrets in {database} are sealed with the key in {done.path}.")
     if to is not None:
         typer.echo(f"Set {VARIABLE} to it before the gateway starts: without it nothing opens.")

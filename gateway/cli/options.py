@@ -1,14 +1,17 @@
 """The options that many commands share, and how each kind of command reads the configuration."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from gateway.cli.aim import Remote, remote
 from gateway.config.document import read_document
 from gateway.config.load import load, load_fixed, load_store
 from gateway.config.settings import Settings
+from gateway.errors import GatewayError
 
 DEFAULT_CONFIG = Path("gateway.toml")
 
@@ -30,18 +33,66 @@ Config = Annotated[
     ),
 ]
 Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="How many at most.")]
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="One JSON list; times in milliseconds since 1970 UTC."),
+Json = Annotated[bool, typer.Option("--json", help="One JSON list; times are RFC 3339, in UTC.")]
+JsonObject = Annotated[
+    bool, typer.Option("--json", help="One JSON object; times are RFC 3339, in UTC.")
+]
+JsonLines = Annotated[
+    bool, typer.Option("--json", help="JSON, a line a step; times are RFC 3339, in UTC.")
 ]
 
-JsonLines = Annotated[
-    bool,
-    typer.Option("--json", help="JSON, a line a step; times in milliseconds since 1970 UTC."),
+
+Place = Settings | Remote
+"""The gateway that a command is about: the one of this store, or another one's API."""
+
+
+def known_sources(context: typer.Context, incomplete: str) -> Sequence[str]:
+    """The sources of the file, for a shell to choose from."""
+    return _completed(context, "sources", incomplete)
+
+
+def known_subscriptions(context: typer.Context, incomplete: str) -> Sequence[str]:
+    """The subscriptions of the file, for a shell to choose from."""
+    return _completed(context, "subscriptions", incomplete)
+
+
+def known_types(incomplete: str) -> Sequence[str]:
+    """The event types of the catalogue, for a shell to choose from."""
+    from gateway.catalogue import MEANINGS  # noqa: PLC0415 - not for `gateway --help`
+
+    return [name for name in MEANINGS if name.startswith(incomplete)]
+
+
+def _completed(context: typer.Context, table: str, incomplete: str) -> Sequence[str]:
+    """Names in the file that the line so far tells of; none where it cannot be read."""
+    try:
+        config = _default_config(context.params.get("config"))
+        names = [] if config is None else _names(config, table)
+    except GatewayError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE", help="As the configuration names it.", autocompletion=known_sources
+    ),
 ]
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="As the configuration names it.")]
 Subscription = Annotated[
-    str, typer.Argument(metavar="NAME", help="As `gateway subscriptions` shows it.")
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="As `gateway subscriptions` shows it.",
+        autocompletion=known_subscriptions,
+    ),
+]
+OfSubscription = Annotated[
+    str | None,
+    typer.Option(help="Of this subscription only.", autocompletion=known_subscriptions),
+]
+OfType = Annotated[
+    str | None, typer.Option("--type", help="As in order.paid.", autocompletion=known_types)
 ]
 
 
@@ -56,6 +107,11 @@ def settings_of(config: Path | None) -> Settings:
 def store_of(config: Path | None) -> Settings:
     """The settings of the store alone: to look, and to change its rows, needs no secrets."""
     return load_store(config, os.environ)
+
+
+def place_of(config: Path | None) -> Place:
+    """The gateway of `--url`, else the settings of the store, as `store_of` reads them."""
+    return remote() or store_of(config)
 
 
 def fixed_of(config: Path | None) -> Settings:

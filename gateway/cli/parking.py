@@ -1,27 +1,31 @@
 """What `gateway lanes` shows and does.
 
-The running gateway does it; when none runs, it is done here, on the store itself.
+The running gateway does it, or with `--url` another one; when none runs, it is done here, on the
+store itself.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
+from gateway.cli.bars import bar
 from gateway.cli.control import LATER, act_on
-from gateway.cli.look import draw, read, say
+from gateway.cli.look import Told, draw, read, say
+from gateway.cli.options import Place
 from gateway.cli.tables import Column, View, clean, counted, local, to_json
-from gateway.config.settings import Settings
 from gateway.errors import Conflict, NotFound, StartupError
 from gateway.runtime import Gateway
 from gateway.stores.replaying import Lane
 from gateway.stores.views import LaneRow
 
 ALL = 1_000_000  # lanes in one go
+DONE = {"release": "released", "skip": "skipped"}
 
 
-def show(settings: Settings, *, limit: int, as_json: bool) -> None:
+def show(place: Place, *, limit: int, as_json: bool) -> None:
     """Print the parked lanes, those first that have been for longest."""
-    rows = read(settings, lambda records: records.lanes(None, limit=limit + 1))
+    rows = read(place, lambda records: records.lanes(None, limit=limit + 1))
     shown = rows[:limit]
     if as_json:
         say(to_json(shown))
@@ -54,35 +58,37 @@ def _view(rows: Sequence[LaneRow]) -> View:
 
 
 def judge(
-    settings: Settings,
+    place: Place,
     verb: str,
     subscription: str,
     order: str | None,
     shop: str | None,
     *,
     every: bool,
-) -> Iterator[str]:
-    """Release or skip one parked lane, or all; what was done, as sentences. `NotFound`, `Conflict`."""
+    as_json: bool,
+) -> Told:
+    """Release or skip one parked lane, or all; what was done. `NotFound`, `Conflict`."""
     if (order is None) != every:
         raise StartupError("name an order, or take --all of them")
     if order is not None:
-        yield _told(verb, *_act(settings, verb, subscription, order, shop))
-        return
-    rows = read(settings, lambda records: records.lanes(subscription, limit=ALL))
-    done = 0
-    for row in rows:
-        if shop in {None, row.shop}:
-            try:
-                _act(settings, verb, subscription, row.order, row.shop)
-            except (Conflict, NotFound):
-                continue  # it went on by itself meanwhile, or somebody let it
-            done += 1
-    verbed = "released" if verb == "release" else "skipped"
-    yield clean(f"{counted(done, 'lane')} of subscription {subscription} {verbed}.")
+        lane, live = _act(place, verb, subscription, order, shop)
+        return Told(_told(verb, lane, live), {DONE[verb]: [lane], "live": live})
+    rows = read(place, lambda records: records.lanes(subscription, limit=ALL))
+    done: list[tuple[Lane, bool]] = []
+    with bar("lanes", as_json=as_json) as advance:
+        for looked, row in enumerate(rows):
+            advance(looked, len(rows))
+            if shop in {None, row.shop}:
+                # One that went on by itself meanwhile, or that somebody let, is left out.
+                with suppress(Conflict, NotFound):
+                    done.append(_act(place, verb, subscription, row.order, row.shop))
+    text = f"{counted(len(done), 'lane')} of subscription {subscription} {DONE[verb]}."
+    live = bool(done) and all(live for _, live in done)
+    return Told(clean(text), {DONE[verb]: [lane for lane, _ in done], "live": live})
 
 
 def _act(
-    settings: Settings, verb: str, subscription: str, order: str, shop: str | None
+    place: Place, verb: str, subscription: str, order: str, shop: str | None
 ) -> tuple[Lane, bool]:
     async def directly(gateway: Gateway) -> dict[str, object]:
         replays = gateway.store.replays
@@ -91,7 +97,7 @@ def _act(
         return msgspec.structs.asdict(lane)
 
     body = {"subscription": subscription, "order": order, "shop": shop}
-    done = act_on(settings, f"/v1/lanes/{verb}", directly, body=body)
+    done = act_on(place, f"/v1/lanes/{verb}", directly, body=body)
     return msgspec.convert(done.answer, Lane), done.live
 
 

@@ -6,33 +6,32 @@ on the store itself.
 
 import asyncio
 import json
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from urllib.parse import quote, urlencode
 
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from gateway.cli.bars import bar
 from gateway.cli.control import Line, act_on, follow, owning
-from gateway.cli.look import require_file, say
+from gateway.cli.look import Told, require_file, say
 from gateway.cli.reports import Comparison, Round
 from gateway.cli.tables import clean
 from gateway.config.settings import Settings
 from gateway.config.values import A_DURATION, NAME, parse_duration
 from gateway.errors import NotFound, StartupError
+from gateway.poller.poller import Ended
 from gateway.runtime import Gateway
+from gateway.shown import shown, taken
 from gateway.stores.registry import database_path, make_records
 from gateway.telemetry.logs import configure
-from gateway.web.sources import since_of
+from gateway.web.api.lists import ago
 
 Whole = Callable[[], Settings]
 Ask = Callable[[Gateway], AsyncIterator[Line]]
 
 
-def watch(settings: Settings, name: str, number: str, order: str | None, *, whole: Whole) -> str:
-    """Ask for an order from now on; what was done, as a sentence. `NotFound`."""
+def watch(settings: Settings, name: str, number: str, order: str | None, *, whole: Whole) -> Told:
+    """Ask for an order from now on; what was done. `NotFound`."""
     done = act_on(
         settings,
         _path(name, "watch"),
@@ -55,19 +54,19 @@ def watch(settings: Settings, name: str, number: str, order: str | None, *, whol
         if refused
         else ""
     )
-    return clean(f"Order {number} of source {name} {known} {then}.{but}")
+    return done.told(clean(f"Order {number} of source {name} {known} {then}.{but}"))
 
 
 def poll(settings: Settings, name: str, *, whole: Whole, as_json: bool) -> int:
     """Ask for all that is due, once, and print what came; 1 when the round could not be finished."""
     report = Round(name)
-    with _progress(f"asking {name}", as_json=as_json) as advance:
+    with bar(f"asking {name}", as_json=as_json) as advance:
 
         def tell(line: Line) -> None:
             report.take(line)
             advance(len(report.found), None)
             if as_json:
-                say(json.dumps(line))
+                say(json.dumps(_line(line)))
 
         def ask(gateway: Gateway) -> AsyncIterator[Line]:
             return gateway.poller.once(name)
@@ -85,17 +84,17 @@ def reconcile(
     """Compare all orders of a source with what is known, and print it; 1 when something is left open."""
     _check_since(since)
     report = Comparison(emit=emit)
-    with _progress(f"comparing {name}", as_json=as_json) as advance:
+    with bar(f"comparing {name}", as_json=as_json) as advance:
 
         def tell(line: Line) -> None:
             report.take(line)
             if "compared" in line:
                 advance(line["compared"]["done"], line["compared"]["total"])
             if as_json:
-                say(json.dumps(line))
+                say(json.dumps(_line(line)))
 
         def ask(gateway: Gateway) -> AsyncIterator[Line]:
-            start = since_of(since, gateway.clock())
+            start = ago(since, gateway.clock())
             return gateway.poller.reconcile(name, since=start, emit=emit)
 
         wanted = {"emit": "true" if emit else "false"} | ({"since": since} if since else {})
@@ -104,6 +103,18 @@ def reconcile(
     if not as_json:
         report.show(live=live)
     return 0 if report.good else 1
+
+
+def _line(line: Line) -> Line:
+    """A line as it is printed: with times as people read them."""
+    return {"end": shown(msgspec.convert(line["end"], Ended))} if "end" in line else line
+
+
+def _plain(line: Line) -> Line:
+    """A line of the API as `Poller` told it: with times as milliseconds."""
+    if "end" not in line:
+        return line
+    return {"end": msgspec.to_builtins(taken(line["end"], Ended))}
 
 
 def _path(name: str, verb: str) -> str:
@@ -147,7 +158,7 @@ def _told(
     """
     path_of_store = database_path(settings.store.url)
     require_file(path_of_store)
-    live = follow(settings, path, tell)
+    live = follow(settings, path, lambda line: tell(_plain(line)))
     if not live:
         fresh = fresh and not path_of_store.exists()
         configure("critical", json=False)  # what the gateway would log of it is told anyway
@@ -164,17 +175,3 @@ async def _directly(
     async with owning(settings) as gateway:
         async for line in ask(gateway):
             tell(msgspec.to_builtins(line))
-
-
-@contextmanager
-def _progress(title: str, *, as_json: bool) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar on a terminal only, and not where lines are printed through it."""
-    if not sys.stderr.isatty() or (as_json and sys.stdout.isatty()):
-        yield lambda _done, _total: None
-        return
-    columns = TextColumn(title), BarColumn(), MofNCompleteColumn()
-    console = Console(stderr=True)
-    # Standard output goes where it was sent, not through the bar.
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

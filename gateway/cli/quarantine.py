@@ -3,6 +3,7 @@
 import asyncio
 import re
 import sys
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,12 +12,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from gateway.cli.control import LATER, Answer, ask, owning
-from gateway.cli.look import body, draw, read, say
-from gateway.cli.tables import callback_view, clean, counted
+from gateway.cli.control import LATER, ask, owning
+from gateway.cli.look import body, draw, read, read_afar, read_here, say
+from gateway.cli.options import Place
+from gateway.cli.remote import Answer
+from gateway.cli.tables import callback_view, clean, counted, to_json
 from gateway.config.settings import Settings
 from gateway.errors import Conflict, GatewayError, NotFound, Unavailable
 from gateway.models import Verdict
+from gateway.shown import shown
+from gateway.stores.views import CallbackRow
 from gateway.telemetry.logs import configure
 
 ALL = 1_000_000  # callbacks in one go: more than a quarantine ever holds
@@ -26,18 +31,42 @@ _CALLBACK = re.compile(r"(?:cb_)?([0-9]{1,18})")
 Told = Callable[[str, Answer | GatewayError], None]
 
 
-def show(settings: Settings, callback: str) -> None:
+def show(place: Place, callback: str, *, as_json: bool) -> None:
     """Print what is known of a callback, and its body last; `NotFound`."""
-    row, sent = read(settings, lambda records: records.callback(_named(callback)))
-    draw(callback_view(row, len(sent.headers)))
+    row, sent, headers = _sent(place, _named(callback))
+    if as_json:
+        say(to_json({**shown(row), "headers": headers, **_body(sent)}))
+        return
+    draw(callback_view(row, headers))
     say("")
-    if not sent.headers and not sent.body:
+    if headers == 0 and not sent:
         say("Its headers and its body were removed by retention.")
-    body(sent.body)
+    body(sent)
+
+
+def _sent(place: Place, callback: str) -> tuple[CallbackRow, bytes, int | None]:
+    """A callback, its body, and how many headers it had, as far as the gateway tells."""
+    if isinstance(place, Settings):
+        row, sent = read_here(place, lambda records: records.callback(callback))
+        return row, sent.body, len(sent.headers)
+    return *read_afar(place, lambda records: records.callback_body(callback)), None
+
+
+def _body(sent: bytes) -> dict[str, str]:
+    """As CloudEvents has data: text where it is text."""
+    try:
+        return {"body": sent.decode()}
+    except UnicodeDecodeError:
+        return {"body_base64": b64encode(sent).decode()}
 
 
 def retry(
-    settings: Settings, callback: str | None, *, whole: Callable[[], Settings], dry_run: bool
+    place: Place,
+    callback: str | None,
+    *,
+    whole: Callable[[], Settings],
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Read one callback again, or all, oldest first; print what that makes, or would make.
 
@@ -45,23 +74,28 @@ def retry(
     subscriptions, and it is done here. Raises `NotFound` and `Conflict` for a `callback` that is
     not in quarantine; among all of them, such a one is only told.
     """
-    names = _waiting(settings) if callback is None else [_present(settings, callback)]
+    names = _waiting(place) if callback is None else [_present(place, callback)]
     if not names:
-        say("The quarantine is empty.")
+        nothing = to_json({"dry_run": dry_run, "callbacks": [], "live": False})
+        say(nothing if as_json else "The quarantine is empty.")
         return
     report = Report(dry_run=dry_run)
-    with _lines(len(names)) as line:
+    with _lines(len(names), quiet=as_json) as line:
 
         def tell(name: str, answer: Answer | GatewayError) -> None:
             if callback is not None and isinstance(answer, GatewayError):
                 raise answer
-            line([f"{name} {told}" for told in report.of(answer)])
+            line([f"{name} {told}" for told in report.of(name, answer)])
 
-        live = _live(settings, names, tell, dry_run=dry_run)
+        live = _live(place, names, tell, dry_run=dry_run)
         if not live:
             configure("error", json=False)  # what the gateway would log of each is told anyway
             asyncio.run(_directly(whole(), names, tell, dry_run=dry_run))
-    say(report.sums(len(names), live=live))
+    if as_json:
+        told = {"dry_run": dry_run, "callbacks": report.answers, "live": live}
+        say(to_json(told))
+    else:
+        say(report.sums(len(names), live=live))
 
 
 class Report:
@@ -69,12 +103,16 @@ class Report:
 
     def __init__(self, *, dry_run: bool) -> None:
         self._dry_run = dry_run
+        self.answers: list[Answer] = []
         self._events = self._made = self._nothing = 0
 
-    def of(self, answer: Answer | GatewayError) -> list[str]:
-        """The lines of one callback."""
+    def of(self, name: str, answer: Answer | GatewayError) -> list[str]:
+        """The lines of one callback, whose answer is kept for a script."""
         if isinstance(answer, GatewayError):
+            self.answers.append({"callback": name, "error": str(answer)})
             return [f"! not read: {answer}"]
+        told = ("callback", "verdict", "reason", "events")
+        self.answers.append({key: answer[key] for key in told})
         events: Sequence[Mapping[str, Any]] = answer["events"]
         reason = answer["reason"]
         if answer["verdict"] == Verdict.QUARANTINED:
@@ -120,22 +158,25 @@ def _named(callback: str) -> str:
     return f"cb_{found[1]}"
 
 
-def _present(settings: Settings, callback: str) -> str:
+def _present(place: Place, callback: str) -> str:
     """Its name, after a look that it is there: before anything is locked for it."""
-    return read(settings, lambda records: records.callback(_named(callback)))[0].id
+    name = _named(callback)
+    if isinstance(place, Settings):
+        read_here(place, lambda records: records.callback(name))
+    return name
 
 
-def _waiting(settings: Settings) -> list[str]:
-    rows = read(settings, lambda records: records.quarantined(limit=ALL))
+def _waiting(place: Place) -> list[str]:
+    rows = read(place, lambda records: records.quarantined(limit=ALL))
     return [row.id for row in reversed(rows)]
 
 
-def _live(settings: Settings, names: Sequence[str], tell: Told, *, dry_run: bool) -> bool:
+def _live(place: Place, names: Sequence[str], tell: Told, *, dry_run: bool) -> bool:
     """Ask the running gateway; False when none runs."""
     for done, name in enumerate(names):
         flag = "true" if dry_run else "false"
         try:
-            answer = ask(settings, f"/v1/callbacks/{name}/retry?dry_run={flag}")
+            answer = ask(place, f"/v1/callbacks/{name}/retry?dry_run={flag}")
         except (NotFound, Conflict) as error:
             tell(name, error)
             continue
@@ -158,8 +199,11 @@ async def _directly(settings: Settings, names: Sequence[str], tell: Told, *, dry
 
 
 @contextmanager
-def _lines(total: int) -> Iterator[Callable[[list[str]], None]]:
+def _lines(total: int, *, quiet: bool) -> Iterator[Callable[[list[str]], None]]:
     """Prints the lines of one callback after the other; on a terminal above a bar of progress."""
+    if quiet:
+        yield lambda _: None
+        return
     if total == 1 or not sys.stdout.isatty():
         yield lambda lines: say("\n".join(map(clean, lines)))
         return

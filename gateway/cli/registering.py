@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Protocol, TypeGuard
 
+from gateway.cli.look import Told
 from gateway.cli.secret_files import new_secret_file
 from gateway.cli.tables import clean
 from gateway.config.settings import PollSettings, Settings, SourceSettings
@@ -47,8 +48,8 @@ class Registering(Polled, Protocol):
 
 def register(
     settings: Settings, name: str, *, config: Path | None, url: str | None, secret_file: Path | None
-) -> str:
-    """Register `url` at the shop; what was done, and what is left to do, as lines.
+) -> Told:
+    """Register `url` at the shop; what was done, and what is left to do.
 
     The secret is in a file of mode 0600 before the shop hears of it, and nowhere else. When the
     shop says no the file is taken away again: `AskFailed`.
@@ -76,7 +77,7 @@ def register(
     named = f" as {endpoint}" if endpoint else ""
     inside = path.parent.resolve() == folder.resolve()
     entry = json.dumps(f"${{file:{path.name if inside else path.resolve()}}}", ensure_ascii=False)
-    return "\n".join(
+    text = "\n".join(
         [
             clean(
                 f"The shop calls {url} from now on{named}. The secret that it signs with is in {path}."
@@ -84,6 +85,8 @@ def register(
             _left_to_do(source, name, entry),
         ]
     )
+    said = {"source": name, "url": url, "endpoint": endpoint or None, "secret_file": str(path)}
+    return Told(text, said)
 
 
 def _read(provider: Registering, reply: Reply) -> str:

@@ -4,7 +4,14 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.options import Config, store_of
+from gateway.cli.aim import aimed
+from gateway.cli.options import (
+    Config,
+    JsonObject,
+    known_subscriptions,
+    known_types,
+    place_of,
+)
 from gateway.errors import StartupError
 from gateway.retries import DeliveryState
 
@@ -12,6 +19,7 @@ from gateway.retries import DeliveryState
 # ruff: noqa: PLC0415
 
 
+@aimed
 def replay(
     *,
     delivery: Annotated[
@@ -19,9 +27,12 @@ def replay(
     ] = None,
     event: Annotated[str | None, typer.Option(metavar="ID", help="Of this event.")] = None,
     order: Annotated[str | None, typer.Option(help="Of all events of this order id.")] = None,
-    subscription: Annotated[str | None, typer.Option(help="Of this subscription.")] = None,
+    subscription: Annotated[
+        str | None, typer.Option(help="Of this subscription.", autocompletion=known_subscriptions)
+    ] = None,
     event_type: Annotated[
-        str | None, typer.Option("--type", help="As in order.paid, or order.*")
+        str | None,
+        typer.Option("--type", help="As in order.paid, or order.*", autocompletion=known_types),
     ] = None,
     since: Annotated[
         str | None, typer.Option(help="Of events recorded since then: 2h, 2026-08-01T12:00:00Z.")
@@ -36,10 +47,11 @@ def replay(
     job: Annotated[
         int | None, typer.Option(min=1, help="Show a replay that was started before.")
     ] = None,
+    as_json: JsonObject = False,
     config: Config = None,
 ) -> None:
     """Send deliveries again: one at once, many as a job; at least one filter, and all must hold."""
-    from gateway.cli import jobs
+    from gateway.cli import jobs, look
     from gateway.stores.replaying import Chosen
 
     filters = (event, order, subscription, event_type, since, until, state)
@@ -47,9 +59,9 @@ def replay(
     if job is not None:
         if some or delivery is not None or dry_run:
             raise StartupError("--job shows a replay that was started before: it stands alone")
-        raise typer.Exit(jobs.attend(store_of(config), job))
+        raise typer.Exit(jobs.attend(place_of(config), job, as_json=as_json))
     if delivery is not None and not some and not dry_run:
-        typer.echo(jobs.replay(store_of(config), delivery))
+        look.tell(jobs.replay(place_of(config), delivery), as_json=as_json)
         return
     if delivery is None and not some:
         raise StartupError(
@@ -67,6 +79,6 @@ def replay(
         state=state,
     )
     if dry_run:
-        jobs.preview(store_of(config), chosen)
+        jobs.preview(place_of(config), chosen, as_json=as_json)
     else:
-        raise typer.Exit(jobs.run(store_of(config), chosen))
+        raise typer.Exit(jobs.run(place_of(config), chosen, as_json=as_json))

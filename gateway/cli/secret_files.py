@@ -5,7 +5,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
+
+import msgspec
 
 from gateway.errors import Conflict, StartupError
 
@@ -13,6 +15,14 @@ SUFFIX = ".secret"
 PART_SUFFIX = ".new"  # of a file that is not complete
 T = TypeVar("T")
 MOST = 100  # files of one name before a person has to choose
+
+
+class Kept(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """What was done, and in words where its secret is; `file` unless a terminal shows it."""
+
+    done: T
+    where: str
+    file: str | None = None
 
 
 def keep_once(
@@ -23,20 +33,23 @@ def keep_once(
     to: Path | None,
     name: Path,
     option: str,
-) -> tuple[T, str]:
+    show: bool = True,
+) -> Kept[T]:
     """Do it, and say where the secret is that came of it. Where a file is needed, it is made before.
 
     `called` begins the sentence, as in `Its secret`. The file is `to`, which `option` names on the
-    command line, or is called after `name`. Raises `Conflict`, `StartupError`, and what `act` raises.
+    command line, or is called after `name`. Unless it may `show` it, it goes into a file in any
+    case. Raises `Conflict`, `StartupError`, and what `act` raises.
     """
-    if to is None and sys.stdout.isatty():
+    if show and to is None and sys.stdout.isatty():
         done = act()
-        return done, f"{called}, which is shown this once: {secret_of(done)}"
+        return Kept(done=done, where=f"{called}, which is shown this once: {secret_of(done)}")
     path = to or free_name(name.parent, name.name)
     with new_secret_file(path, option=option) as put:
         done = act()
         put(secret_of(done))
-    return done, f"{called} is in {path}, and nowhere else to be read."
+    where = f"{called} is in {path}, and nowhere else to be read."
+    return Kept(done=done, where=where, file=str(path))
 
 
 def replace_secret_file(path: Path, secret: str) -> None:

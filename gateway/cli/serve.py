@@ -125,6 +125,7 @@ class Process:
             signal.signal(number, signal.SIG_DFL)  # a second one ends us at once: nothing is lost
         if self._failure:
             return
+        self._gateway.end_waiting()
         grace = self._settings.server.stop_grace
         for server in servers:
             server.stop(Duration(min(grace, LAST_REQUESTS)))
@@ -167,6 +168,8 @@ def _asked(poll: PollSettings) -> str:
 
 def _told(wanted: SubscriptionSettings) -> str:
     """Which events go where and how; the URL's path may be a secret."""
+    if wanted.pull:
+        return f"{', '.join(wanted.types)}, which its consumer fetches"
     to = parse_target(wanted.url).origin
     return f"{', '.join(wanted.types)} to {to} (profile {wanted.profile}, mode {wanted.mode})"
 

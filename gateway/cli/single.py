@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from msgspec.structs import replace
 
-from gateway.cli.curl import command_of
-from gateway.cli.look import draw, read, say
+from gateway.cli.look import draw, read, read_here, say
+from gateway.cli.options import Place
 from gateway.cli.stories import after
 from gateway.cli.tables import (
     BODY_HEAD,
@@ -20,6 +20,7 @@ from gateway.cli.tables import (
     why,
 )
 from gateway.config.settings import Settings
+from gateway.curl import command_of
 from gateway.errors import ConfigError, Conflict
 from gateway.models import Millis, Subscription
 from gateway.sender import request_of
@@ -33,9 +34,9 @@ CONSENT = {
 }
 
 
-def show(settings: Settings, delivery: str, *, now: Millis, as_json: bool) -> None:
+def show(place: Place, delivery: str, *, now: Millis, as_json: bool) -> None:
     """Print all that is known of a delivery; `NotFound`."""
-    story = read(settings, lambda records: records.delivery(delivery))
+    story = read(place, lambda records: records.delivery(delivery))
     if as_json:
         say(to_json([story]))
         return
@@ -51,7 +52,11 @@ def curl(settings: Settings, delivery: str, *, now: float, whole: Callable[[], S
     `whole` gives the settings with the secrets of the subscriptions that they declare.
     """
     at = Millis(int(now * 1000))
-    sent, subscription = read(settings, lambda records: records.delivery_request(delivery, at))
+    sent, subscription = read_here(settings, lambda records: records.delivery_request(delivery, at))
+    if subscription.pull:
+        raise Conflict(
+            f"delivery {delivery} is not sent: the consumer of {subscription.name} fetches it"
+        )
     subscription, unsigned = _with_secrets(subscription, whole)
     try:
         request = request_of(subscription, sent, now)
@@ -138,6 +143,8 @@ def _next(row: DeliveryRow, now: Millis) -> Sequence[str]:
 
 def _held(subscription: Standing, now: Millis) -> Iterator[str]:
     name = subscription.name
+    if subscription.pull:
+        yield f"the consumer of {name} fetches it"
     if subscription.state != "active":
         reason = f": {subscription.reason}" if subscription.reason else ""
         yield f"subscription {name} is {subscription.state}{reason}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.cli.look import draw, read, say
+from gateway.cli.look import draw, read_here, say
 from gateway.cli.tables import Column, View, filled, local, to_json
 from gateway.config.document import read_document
 from gateway.config.environ import Overrides
@@ -50,7 +50,7 @@ def sources(settings: Settings, config: Path | None, *, as_json: bool) -> None:
     """Print the sources of the file `config`; `settings` are those of the store."""
     known: Mapping[str, tuple[Poll | None, int]] = {}
     if database_path(settings.store.url).exists():
-        known = read(settings, lambda records: records.sources())
+        known = read_here(settings, lambda records: records.sources())
     rows = [_row(name, keys, known) for name, keys in _declared(config).items()]
     if as_json:
         say(to_json(rows))

@@ -1,5 +1,6 @@
 """Subscriptions that no configuration declares: added, shown, rotated and removed by command."""
 
+import json
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -7,9 +8,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
+from gateway.cli import subscriptions_afar
 from gateway.cli.control import LATER, Done, act_on, ask, on_subscription, subscription_path
-from gateway.cli.look import draw, read, say
-from gateway.cli.secret_files import keep_once
+from gateway.cli.look import Told, draw, read_here, say
+from gateway.cli.options import Place
+from gateway.cli.secret_files import Kept, keep_once
 from gateway.cli.tables import Column, View, local, to_json
 from gateway.config.advice import about_subscription, shops_of
 from gateway.config.document import read_document
@@ -20,50 +25,63 @@ from gateway.config.values import A_DURATION, parse_duration, show_duration, sho
 from gateway.egress.rules import parse_target
 from gateway.errors import ConfigError, StartupError
 from gateway.models import Millis
+from gateway.shown import time_text
 from gateway.stores.views import HandshakeRow, History, SecretRow, SubscriptionDetail
 
 DURATIONS = {"timeout", "batch_wait"}
+TIMES = {"start", "expires_at"}
+FETCHED = "Its consumer fetches them with an API key of the role subscriber or operator."
 ELSEWHERE = {  # settings that have lines of their own
     *("secrets", "origin", "start", "owner", "expires_at"),
 }
 
 
 def add(
-    settings: Settings,
+    place: Place,
     name: str,
     pairs: Sequence[str],
     *,
     config: Path | None,
     to: Path | None,
-) -> str:
-    """Add a subscription; what was done, and where its secret is, as lines.
+    as_json: bool,
+) -> Told:
+    """Add a subscription; what was done, and where its secret is: `secret_file` for a script.
 
     `pairs` are `KEY=VALUE`, `to` is the file for the secret. What looks like a mistake in them is
     said on standard error. Raises what the gateway raises.
     """
     keys = _keys(pairs)
-    done, kept = _keeping(
-        name,
-        config,
-        to,
-        lambda: act_on(
-            settings,
+
+    def act() -> Done:
+        return act_on(
+            place,
             "/v1/subscriptions",
             lambda gateway: gateway.subscribe(name, keys),
             body={**keys, "name": name},
-        ),
+        )
+
+    if keys.get("pull", "").lower() == "true":  # nothing is signed, so no secret is kept
+        kept = Kept(done=act(), where=FETCHED)
+    else:
+        kept = _keeping(name, config, to, act, as_json=as_json)
+    if isinstance(place, Settings):
+        for sentence in _advice(place, name, keys, config):
+            sys.stderr.write(f"gateway: warning: {sentence}\n")
+    # Where this key subscribed this URL before, it goes on under the name that it had.
+    name = str(kept.done.answer.get("name", name))
+    after = "" if kept.done.live else LATER
+    if kept.where == FETCHED:
+        return _told_of(kept, name, f"Subscription {name} collects events from now on{after}.")
+    where = parse_target(str(keys.get("url") or kept.done.answer["url"])).origin
+    return _told_of(
+        kept, name, f"Subscription {name} gets its events at {where} from now on{after}."
     )
-    for sentence in _advice(settings, name, keys, config):
-        sys.stderr.write(f"gateway: warning: {sentence}\n")
-    where = parse_target(str(keys.get("url") or done.answer["url"])).origin
-    after = "" if done.live else LATER
-    return f"Subscription {name} gets its events at {where} from now on{after}.\n{kept}"
 
 
 def rotate(
-    settings: Settings, name: str, overlap: str, *, config: Path | None, to: Path | None
-) -> str:
-    """Sign with a new secret; what was done, and where that secret is, as lines.
+    place: Place, name: str, overlap: str, *, config: Path | None, to: Path | None, as_json: bool
+) -> Told:
+    """Sign with a new secret; what was done, and where that secret is: `secret_file` for a script.
 
     `overlap` is a time such as `24h`. Raises `NotFound`, `Conflict`, `StartupError`.
     """
@@ -71,49 +89,70 @@ def rotate(
         length = Millis(parse_duration(overlap))
     except ValueError:
         raise StartupError(f"--overlap: expected {A_DURATION}, got {overlap!r}") from None
-    done, kept = _keeping(
+    kept = _keeping(
         name,
         config,
         to,
         lambda: on_subscription(
-            settings,
+            place,
             name,
             "rotate",
             lambda gateway: gateway.rotate(name, length),
             body={"overlap": overlap},
         ),
+        as_json=as_json,
     )
-    until = f"until {local(_time(done.answer['until']))}" if length else "no more"
-    return (
-        f"Subscription {name} signs with a new secret from now on,"
-        f" and with what it had {until}.\n{kept}"
-    )
+    ends = _time(kept.done.answer["until"])
+    until = f"until {local(ends)}" if length else "no more"
+    text = f"Subscription {name} signs with a new secret from now on, and with what it had {until}."
+    return _told_of(kept, name, text, until=time_text(ends))
 
 
-def remove(settings: Settings, name: str, *, declared: Collection[str] | None) -> str:
-    """Remove a subscription; what was done, as a sentence. `NotFound`, `Conflict`.
+def remove(place: Place, name: str, *, declared: Callable[[], Collection[str] | None]) -> Told:
+    """Remove a subscription; what was done. `NotFound`, `Conflict`.
 
-    `declared` are the names in the file, None without one: it may not be removed while it is there.
+    `declared` gives the names in the file, None without one: it may not be removed while it is
+    there. A gateway elsewhere knows that by itself.
     """
     path = subscription_path(name)
-    ask(settings, path, method="GET")  # to remove one that is not there is no error to the API
-    act_on(
-        settings,
+    ask(place, path, method="GET")  # to remove one that is not there is no error to the API
+    in_file = declared() if isinstance(place, Settings) else None
+    done = act_on(
+        place,
         path,
-        lambda gateway: gateway.unsubscribe(name, declared=declared),
+        lambda gateway: gateway.unsubscribe(name, declared=in_file),
         method="DELETE",
     )
-    return f"Subscription {name} is removed, and what waited for it has ended."
+    return Told(
+        f"Subscription {name} is removed, and what waited for it has ended.",
+        {"subscription": name, "state": "removed", "live": done.live},
+    )
 
 
-def show(settings: Settings, name: str, *, as_json: bool) -> None:
+def show(place: Place, name: str, *, as_json: bool) -> None:
     """Print everything of one subscription but its secrets; `NotFound`."""
-    found = read(settings, lambda records: records.subscription(name))
+    if not isinstance(place, Settings):
+        subscriptions_afar.show(place, subscription_path(name), as_json=as_json)
+        return
+    found = read_here(place, lambda records: records.subscription(name))
     if as_json:
-        say(to_json([found]))
+        times = {key: _maybe_time(found.settings[key]) for key in TIMES & found.settings.keys()}
+        say(to_json([replace(found, settings={**found.settings, **times})]))
         return
     lines = [line for line in _lines(found) if line[1]]
     draw(View(columns=[Column("subscription"), Column(name, whole=False)], rows=lines))
+
+
+def _told_of(kept: Kept[Done], name: str, text: str, **more: object) -> Told:
+    """What was done to a subscription and where its secret is; the secret itself is in no answer."""
+    answer = kept.done.answer
+    done = {"subscription": name, "state": answer["state"], "reason": answer["reason"]}
+    where = {"secret_file": kept.file, "live": kept.done.live}
+    return Told(f"{text}\n{kept.where}", {**done, **more, **where})
+
+
+def _maybe_time(at: int | None) -> str | None:
+    return None if at is None else time_text(Millis(at))
 
 
 def _time(answered: object) -> Millis:
@@ -150,8 +189,8 @@ def _advice(
 
 
 def _keeping(
-    name: str, config: Path | None, to: Path | None, act: Callable[[], Done]
-) -> tuple[Done, str]:
+    name: str, config: Path | None, to: Path | None, act: Callable[[], Done], *, as_json: bool
+) -> Kept[Done]:
     """Do it, and say where its secret is. Where a file is needed, it is made before."""
     folder = config.parent if config is not None else Path()
     return keep_once(
@@ -161,6 +200,7 @@ def _keeping(
         to=to,
         name=folder / name,
         option="--secret-file",
+        show=not as_json,
     )
 
 
@@ -200,6 +240,8 @@ def _shown(key: str, value: object) -> str:
             return ", ".join(map(show_duration, value))
         case list() if key == "headers":
             return ", ".join(f"{name}: ***" for name in value)
+        case list() if key == "filters":
+            return json.dumps(value) if value else ""
         case float() | int() | None if key == "rate":
             return show_rate(None if value is None else float(value))
         case list():
@@ -218,7 +260,7 @@ def _from(settings: Mapping[str, Any]) -> str:
 def _secrets(
     settings: Mapping[str, Any], secrets: Sequence[SecretRow]
 ) -> Iterator[tuple[str, str]]:
-    if not secrets:
+    if not secrets and "secrets" in settings:
         yield "secrets", f"{settings.get('secrets', 0)} of the configuration"
     for secret in secrets:
         ends = "" if secret.expires_at is None else f", signs until {local(secret.expires_at)}"

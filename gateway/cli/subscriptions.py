@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.options import Config, Json, Subscription, fixed_of, store_of, subscriptions_of
+from gateway.cli import testing
+from gateway.cli.aim import aimed, remote
+from gateway.cli.options import (
+    Config,
+    Json,
+    JsonObject,
+    Subscription,
+    fixed_of,
+    place_of,
+    subscriptions_of,
+)
 
 # The modules that a command needs are imported inside it: `gateway --help` needs none of them.
 # ruff: noqa: PLC0415
@@ -20,6 +30,7 @@ SecretFile = Annotated[
 
 
 @app.callback(invoke_without_command=True)
+@aimed
 def subscriptions_list(
     context: typer.Context, as_json: Json = False, config: Config = None
 ) -> None:
@@ -28,18 +39,20 @@ def subscriptions_list(
         return
     from gateway.cli import look
 
-    look.subscriptions(store_of(config), as_json=as_json)
+    look.subscriptions(place_of(config), as_json=as_json)
 
 
 @app.command()
+@aimed
 def show(name: Subscription, as_json: Json = False, config: Config = None) -> None:
     """Show all settings of a subscription but its secrets, and how it stands."""
     from gateway.cli import subscribing
 
-    subscribing.show(store_of(config), name, as_json=as_json)
+    subscribing.show(place_of(config), name, as_json=as_json)
 
 
 @app.command()
+@aimed
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A new name.")],
     pairs: Annotated[
@@ -50,50 +63,63 @@ def add(
         ),
     ],
     secret_file: SecretFile = None,
+    as_json: JsonObject = False,
     config: Config = None,
 ) -> None:
     """Add a subscription that the configuration does not declare; its secret is made here."""
-    from gateway.cli import subscribing
+    from gateway.cli import look, subscribing
 
-    settings = fixed_of(config)
-    typer.echo(subscribing.add(settings, name, pairs, config=config, to=secret_file))
+    place = remote() or fixed_of(config)
+    told = subscribing.add(place, name, pairs, config=config, to=secret_file, as_json=as_json)
+    look.tell(told, as_json=as_json)
 
 
 @app.command()
+@aimed
 def rotate(
     name: Subscription,
     overlap: Annotated[
         str, typer.Option(help="How long the secrets of now sign as well, as in 24h.")
     ] = "24h",
     secret_file: SecretFile = None,
+    as_json: JsonObject = False,
     config: Config = None,
 ) -> None:
     """Sign with a new secret; for one of the configuration, two entries there do it."""
-    from gateway.cli import subscribing
+    from gateway.cli import look, subscribing
 
-    settings = store_of(config)
-    typer.echo(subscribing.rotate(settings, name, overlap, config=config, to=secret_file))
+    place = place_of(config)
+    told = subscribing.rotate(place, name, overlap, config=config, to=secret_file, as_json=as_json)
+    look.tell(told, as_json=as_json)
 
 
 @app.command()
-def remove(name: Subscription, config: Config = None) -> None:
+@aimed
+def remove(name: Subscription, as_json: JsonObject = False, config: Config = None) -> None:
     """Remove a subscription that was added by command, and end what waits for it."""
-    from gateway.cli import subscribing
+    from gateway.cli import look, subscribing
 
-    typer.echo(subscribing.remove(store_of(config), name, declared=subscriptions_of(config)))
+    told = subscribing.remove(place_of(config), name, declared=lambda: subscriptions_of(config))
+    look.tell(told, as_json=as_json)
 
 
 @app.command()
-def resume(name: Subscription, config: Config = None) -> None:
+@aimed
+def resume(name: Subscription, as_json: JsonObject = False, config: Config = None) -> None:
     """Make a paused or gone subscription active again."""
-    from gateway.cli import control
+    from gateway.cli import control, look
 
-    typer.echo(control.resume(store_of(config), name))
+    look.tell(control.resume(place_of(config), name), as_json=as_json)
 
 
 @app.command()
-def pause(name: Subscription, config: Config = None) -> None:
+@aimed
+def pause(name: Subscription, as_json: JsonObject = False, config: Config = None) -> None:
     """Keep a subscription's deliveries until it is resumed."""
-    from gateway.cli import control
+    from gateway.cli import control, look
 
-    typer.echo(control.pause(store_of(config), name))
+    look.tell(control.pause(place_of(config), name), as_json=as_json)
+
+
+app.command(name="test")(testing.endpoint)
+app.command(name="test-filter")(testing.filters)

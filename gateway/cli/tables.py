@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.models import Millis
+from gateway.shown import shown
 from gateway.stores.views import (
     CallbackRow,
     DeliveryRow,
@@ -102,12 +103,12 @@ def shortened(text: str, length: int = HEAD) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def to_json(rows: Sequence[msgspec.Struct]) -> str:
-    """One JSON list of the rows; times are milliseconds since 1970 UTC.
+def to_json(value: object) -> str:
+    """Rows, or what else `shown` takes, as one JSON value; times are RFC 3339, as at the API.
 
     It is ASCII, controls escaped, so that it may be printed to a terminal too.
     """
-    return json.dumps(msgspec.to_builtins(rows), indent=2)
+    return json.dumps(msgspec.to_builtins(shown(value)), indent=2)
 
 
 def drawn(view: View, *, width: int | None) -> str:
@@ -221,12 +222,12 @@ def deliveries_view(deliveries: Sequence[DeliveryRow]) -> View:
 
 def unlinked_view(rows: Sequence[UnlinkedRow]) -> View:
     """Facts that wait for their order."""
-    columns = ("callback", "source", "type", "track", "state", "since", "waits until")
+    columns = ("id", "source", "type", "track", "state", "since", "waits until")
     return View(
         columns=[*(Column(title) for title in columns), Column("would be known by")],
         rows=[
             (
-                *(row.callback, row.source, row.event_type, row.track, row.state),
+                *(row.id, row.source, row.event_type, row.track, row.state),
                 local(row.since),
                 local(row.deadline) if row.deadline is not None else "it is linked",
                 " ".join(row.links),
@@ -262,13 +263,13 @@ def rejected_view(row: RejectedRow) -> View:
     )
 
 
-def callback_view(row: CallbackRow, headers: int) -> View:
-    """One callback, a line a part."""
+def callback_view(row: CallbackRow, headers: int | None) -> View:
+    """One callback, a line a part; `headers` is how many it had, if that is known."""
     parts = (
         *(("received", local(row.received_at)), ("source", row.source)),
         *(("provider's id", row.event_id), ("type", row.event_type)),
         *(("verdict", row.verdict), ("reason", row.reason)),
-        *(("headers", str(headers)), ("bytes", str(row.size))),
+        *(("headers", maybe(headers)), ("bytes", str(row.size))),
     )
     notes = [
         ("fact", f"{note.track} {note.state}: {note.verdict} {note.reason}".rstrip())

@@ -45,7 +45,7 @@ async def tell(world: Stage, order: str, *numbers: int) -> None:
 
 async def retry(world: Stage, delivery: int) -> str:
     """`gateway replay --delivery`; what it says."""
-    return await asyncio.to_thread(jobs.replay, world.settings, f"dl_{delivery}")
+    return (await asyncio.to_thread(jobs.replay, world.settings, f"dl_{delivery}")).text
 
 
 def standing(world: Stage, delivery: int) -> tuple[int, int, int, int]:
