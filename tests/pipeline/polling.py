@@ -8,8 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from gateway.poller.poller import Ended
+from gateway.shown import taken
 from tests.pipeline.world import SECRET, World, configuration, consuming, running
 from tests.simulators.api import Api
 from tests.simulators.marketiger import MarketigerApi
@@ -41,6 +44,13 @@ types = ["gateway.*"]
 """
 
 
+def _timed(line: dict[str, Any]) -> dict[str, Any]:
+    """A line with its times as milliseconds, as the rows of the database have them."""
+    if "end" not in line:
+        return line
+    return {"end": msgspec.to_builtins(taken(line["end"], Ended))}
+
+
 class Asking:
     """A running gateway that asks `api` as the source `mt`."""
 
@@ -65,7 +75,7 @@ class Asking:
         assert answer.status_code == 200, answer.text
         self.said += answer.text
         await self.idle()
-        return [json.loads(line) for line in answer.text.splitlines()]
+        return [_timed(json.loads(line)) for line in answer.text.splitlines()]
 
     async def round(self) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
         """A round by hand: what was found, by number, and the state at the end."""

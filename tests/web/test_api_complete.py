@@ -6,7 +6,9 @@ provoked with the same good request, spoilt in one way at a time.
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -285,6 +287,16 @@ async def is_unavailable(stage: Stage, ask: Ask) -> None:
 
 async def goes_on(stage: Stage, ask: Ask) -> None:
     check(ask, await stage.send(ask), ask.operation.status)
+
+
+def test_what_fails_while_it_is_read_is_unavailable(tmp_path: Path) -> None:
+    async def story(stage: Stage) -> None:
+        with closing(sqlite3.connect(stage.world.folder / "gateway.db")) as connection:
+            connection.execute("ALTER TABLE replays RENAME TO lost")
+        ask = Ask(name="listReplays")
+        check(ask, await stage.send(ask), 503)
+
+    play(tmp_path, story)
 
 
 def test_codes_that_no_call_lists_are_provoked_too(tmp_path: Path) -> None:

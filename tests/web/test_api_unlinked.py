@@ -166,7 +166,7 @@ def test_an_order_that_is_not_known_begins_only_when_it_is_meant(tmp_path: Path)
 @pytest.mark.parametrize(
     ("fact", "body", "status", "word"),
     [
-        ("ul_1_1", {"order": "1001", "shop": "other"}, 409, "default"),
+        ("ul_1_1", {"order": "1001", "shop": "other", "new": True}, 409, "not of other"),
         ("ul_1_1", {"order": ""}, 400, "order"),
         ("ul_1_1", {"order": "1\n2"}, 400, "order"),
         ("ul_1_1", {"order": "x" * 256}, 400, "order"),

@@ -24,9 +24,7 @@ def test_a_long_poll_tells_a_key_that_ended_nothing(tmp_path: Path, expires: boo
                 Role.SUBSCRIBER, clock(), expires_at=Millis(clock() + 1_000)
             )
         path = await subscribe(caller)
-        waiting = asyncio.create_task(
-            caller.get(f"{path}/events?wait=15", role=Role.SUBSCRIBER)
-        )
+        waiting = asyncio.create_task(caller.get(f"{path}/events?wait=15", role=Role.SUBSCRIBER))
         await until(lambda: caller.world.gateway.store.news.listened)
         if expires:
             await asyncio.sleep(1.1)

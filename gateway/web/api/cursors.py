@@ -1,10 +1,13 @@
 """Cursors: where a list goes on, signed, so that nobody leans on what is inside."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from itsdangerous import BadData, URLSafeSerializer
 
 from gateway.errors import BadRequest
+
+SHARED = 1_024  # cursors that are kept: all streams are at the same events, and signing costs most
 
 
 class Cursors:
@@ -15,7 +18,7 @@ class Cursors:
 
     def make(self, scope: str, row: int) -> str:
         """The cursor behind a row."""
-        return str(URLSafeSerializer(self._secret(), salt=scope).dumps(row))
+        return _signed(self._secret(), scope, row)
 
     def read(self, scope: str, cursor: str | None) -> int | None:
         """The row behind which a page begins; None for None. `BadRequest` for what was not made here."""
@@ -28,3 +31,8 @@ class Cursors:
         if not isinstance(row, int):
             raise BadRequest("cursor: take it from the page before, of the same list")
         return row
+
+
+@lru_cache(SHARED)
+def _signed(secret: bytes, scope: str, row: int) -> str:
+    return str(URLSafeSerializer(secret, salt=scope).dumps(row))

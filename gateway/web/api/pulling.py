@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 from starlette.responses import Response
 
-from gateway.errors import BadRequest, Conflict
+from gateway.errors import BadRequest, Conflict, Unauthenticated
 from gateway.flat import flatten
 from gateway.models import Subscription
 from gateway.news import Listener
@@ -20,7 +20,7 @@ from gateway.stores.feed import Fetched
 from gateway.web.api.lists import Limit
 from gateway.web.api.operation import SUBSCRIBERS, Call, Operation
 from gateway.web.api.subscribing import find
-from gateway.web.api.waiting import read_by
+from gateway.web.api.waiting import read_by, stands
 
 TOGETHER = 1 << 20  # bytes of events in one answer, but for the last one
 
@@ -77,6 +77,8 @@ async def fetch(call: Call[PullQuery, None]) -> Response:
         with call.gateway.store.news.listen(status.subscription.id) as listener:
             async with read_by(call.request.receive, listener):
                 rows = await _wait(call, listener, after, limit)
+        if not stands(call):
+            raise Unauthenticated("this key was revoked, or its time is over: send a valid one")
         status = _open(call)  # much may have changed meanwhile
     return await _said(call, status.subscription, rows)
 

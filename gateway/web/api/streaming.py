@@ -22,7 +22,7 @@ from gateway.news import Listener
 from gateway.stores.feed import Head
 from gateway.web.api.operation import READERS, SUBSCRIBERS, Call, Operation
 from gateway.web.api.subscriptions import check_types
-from gateway.web.api.waiting import EVENT_STREAM, Stream
+from gateway.web.api.waiting import EVENT_STREAM, Stream, stands
 
 PING = 15.0  # seconds; proxies end a connection that says nothing for a minute
 TOGETHER = 256 << 10  # bytes of events that are read at once, but for the last one
@@ -39,7 +39,7 @@ class StreamQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     Lists are separated by commas.
     """
 
-    types: Annotated[str, Meta(max_length=2_000)] = "order.*"
+    types: Annotated[str, Meta(min_length=1, max_length=2_000)] = "order.*"
     sources: Annotated[str, Meta(max_length=2_000)] = ""
     shops: Annotated[str, Meta(max_length=2_000)] = ""
     start: Annotated[
@@ -115,24 +115,19 @@ class _Following:
                 heads = await feed.heads(self._place)
                 for part in _parts(self._wish, heads):
                     yield await self._told(part)
-                    if listener.over:
+                    if not stands(self._call) or listener.over:
                         return
                 if heads:
                     self._place = heads[-1].number
                 else:
                     await listener.wait(max(pinged + PING - time.monotonic(), 0))
                 if time.monotonic() >= pinged + PING:
-                    if not self._may():
+                    if not stands(self._call):
                         return
                     pinged = time.monotonic()
                     yield b": ping\n\n"
         except GatewayError as error:
             logger.info("a stream ended, and its reader will come back: %s", error)
-
-    def _may(self) -> bool:
-        """Whether the reader's key still opens this."""
-        key, gateway = self._call.principal.key, self._call.gateway
-        return key is None or gateway.keyring.stands(key, gateway.clock())
 
     async def _told(self, heads: Sequence[Head]) -> bytes:
         numbers = [head.number for head in heads]

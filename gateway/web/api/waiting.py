@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.news import Listener
+from gateway.web.api.operation import Call
 
 EVENT_STREAM = "text/event-stream"  # HTML, 9.2: server-sent events
 
@@ -26,6 +28,12 @@ async def _watch(receive: Receive, listener: Listener) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     listener.leave()
+
+
+def stands(call: Call[Any, Any]) -> bool:
+    """Whether the key that was let in still opens what it opened then."""
+    key, gateway = call.principal.key, call.gateway
+    return key is None or gateway.keyring.stands(key, gateway.clock())
 
 
 class Stream(Response):
