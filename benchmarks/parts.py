@@ -1,5 +1,7 @@
 """The parts, each alone in a process of its own: what the work costs when nothing joins it up."""
 
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,15 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
             "compute": self.compute,
             "deliver": self.deliver,
         }
+
+
+def merged(turns: Sequence[Parts]) -> Parts:
+    """The median of each part over several turns."""
+    costs = [turn.costs() for turn in turns]
+    return Parts(
+        **{name: statistics.median(one[name] for one in costs) for name in costs[0]},
+        rows=turns[0].rows,
+    )
 
 
 def measure(folder: Path, settings: Settings) -> Parts:

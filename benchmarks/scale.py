@@ -1,6 +1,7 @@
 """The whole path again: ordered, to many subscriptions, and beside a long history."""
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,12 @@ class FanOut(msgspec.Struct, frozen=True, kw_only=True):
 
     subscriptions: int
     cpu: float
+
+
+def merged(turns: Sequence[FanOut]) -> FanOut:
+    """The median of several turns."""
+    cpu = statistics.median(turn.cpu for turn in turns)
+    return FanOut(subscriptions=turns[0].subscriptions, cpu=cpu)
 
 
 class Retained(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +71,7 @@ def retained(folder: Path, settings: Settings) -> Retained:
         works = {"empty": empty, "full": full}
         for work in works.values():
             deliver_all(work, count=settings.warm_up, senders=settings.senders)
-        for _ in range(settings.whole_rounds):
+        for _ in range(settings.retained_rounds):
             for name, work in works.items():
                 done = deliver_all(work, count=settings.whole_events, senders=settings.senders)
                 costs[name].append(done.cpu / settings.whole_events * 1e6)

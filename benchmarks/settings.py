@@ -4,13 +4,14 @@ import msgspec
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts are a round's; times are seconds."""
+    """Counts are a round's; times are seconds; `turns` are those of parts, whole, ordered and fan-out."""
 
+    turns: int = 3
     senders: int = 64
     part_events: int = 10_000
-    part_rounds: int = 5
+    part_rounds: int = 2
     whole_events: int = 15_000
-    whole_rounds: int = 5
+    whole_rounds: int = 2
     warm_up: int = 2_000
     rate: float = 200.0
     latency_events: int = 2_000
@@ -18,6 +19,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     fan_out: int = 10
     fan_out_events: int = 4_000
     retained: int = 1_000_000
+    retained_rounds: int = 5
     pruned: int = 60_000  # 0: not measured
     backlog_callbacks: int = 20_000
     backlog_subscriptions: int = 10
@@ -30,14 +32,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 FULL = Settings()
 QUICK = Settings(
     part_events=2_000,
-    part_rounds=3,
+    part_rounds=1,
     whole_events=3_000,
-    whole_rounds=3,
+    whole_rounds=1,
     warm_up=1_000,
     latency_events=600,
     unloaded=100,
     fan_out_events=600,
     retained=20_000,
+    retained_rounds=3,
     pruned=0,
     backlog_callbacks=3_000,
     rest=1.0,

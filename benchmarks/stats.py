@@ -67,6 +67,14 @@ def quantiles(values: Sequence[float]) -> Quantiles:
     )
 
 
+def median_of(found: Sequence[Quantiles]) -> Quantiles:
+    """The median of each percentile, for what was measured in several turns."""
+    names = Quantiles.__struct_fields__
+    return Quantiles(
+        **{name: statistics.median(getattr(one, name) for one in found) for name in names}
+    )
+
+
 def per_event(seconds: Iterable[float], events: int) -> float:
     """The median round in microseconds an event, from the CPU seconds of rounds of `events` each."""
     return statistics.median(seconds) / events * 1e6

@@ -1,13 +1,14 @@
 """The whole path: what one event costs the real gateway, and how many it does a second."""
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from benchmarks.harness import Round, bench, deliver_all
 from benchmarks.settings import Settings
-from benchmarks.stats import Quantiles, per_event, per_row, quantiles
+from benchmarks.stats import Quantiles, median_of, per_event, per_row, quantiles
 
 
 class Whole(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +21,20 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
     delivered_rate: float
     accept: Quantiles
     rows: dict[str, float]  # an event, by table
+
+
+def merged(turns: Sequence[Whole]) -> Whole:
+    """Several turns as one: the median round, and the median of each percentile."""
+    rounds = [cost for turn in turns for cost in turn.rounds]
+    return Whole(
+        events=sum(turn.events for turn in turns),
+        cpu=statistics.median(rounds),
+        rounds=rounds,
+        accepted_rate=statistics.median(turn.accepted_rate for turn in turns),
+        delivered_rate=statistics.median(turn.delivered_rate for turn in turns),
+        accept=median_of([turn.accept for turn in turns]),
+        rows=turns[0].rows,
+    )
 
 
 def measure(

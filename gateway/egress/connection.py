@@ -34,7 +34,8 @@ class _Enough(Exception):
 class Connection(asyncio.Protocol):
     """Made once per TCP connection; `send` starts an exchange, one at a time.
 
-    `lost` is called once, with the connection, when it is closed by either side.
+    `lost` is called once, with the connection, when it is closed by either side; `write` with what
+    is to be written to its transport, now or in this turn of the loop.
     """
 
     __slots__ = (
@@ -64,6 +65,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_truncated",
         "_waiter",
+        "_write",
         "address",
         "connected",
         "origin",
@@ -78,6 +80,7 @@ class Connection(asyncio.Protocol):
         address: str,
         clock: Callable[[], float],
         lost: Callable[["Connection"], None],
+        write: Callable[[asyncio.Transport, bytes], None] = asyncio.Transport.write,
     ) -> None:
         self.origin = origin
         self.address = address
@@ -86,6 +89,7 @@ class Connection(asyncio.Protocol):
         self._limits = limits
         self._clock = clock
         self._on_lost = lost
+        self._write = write
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
@@ -151,7 +155,7 @@ class Connection(asyncio.Protocol):
         self._bodiless = bodiless
         self._started = started
         self.expire_at(deadline)
-        self._transport.write(wire)
+        self._write(self._transport, wire)
         return waiter
 
     def expire_at(self, deadline: float) -> None:

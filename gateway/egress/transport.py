@@ -55,6 +55,7 @@ class Transport:
         self._max_idle = max_idle_per_target
         self._clock = clock
         self._open: set[Connection] = set()
+        self._unsent: list[tuple[asyncio.Transport, bytes]] = []
         self._pool: dict[str, list[Connection]] = {}
         self._empty = asyncio.Event()
         self._empty.set()
@@ -125,6 +126,18 @@ class Transport:
             connection.abort(_stopping(connection.address))
         await self._empty.wait()
 
+    def _write(self, to: asyncio.Transport, wire: bytes) -> None:
+        """Write it when what else this turn sends is ready: so a sleeping peer is woken once."""
+        self._unsent.append((to, wire))
+        if len(self._unsent) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        for to, wire in unsent:
+            if not to.is_closing():
+                to.write(wire)
+
     def _take(self, origin: str) -> Connection | None:
         pool = self._pool.get(origin)
         while pool:
@@ -158,6 +171,7 @@ class Transport:
                 address=address,
                 clock=self._clock,
                 lost=self._forget,
+                write=self._write,
             )
 
         connection = await self._connector.open(target, make, deadline=deadline)

@@ -356,3 +356,27 @@ def test_close_interrupts_what_is_under_way_and_what_comes_later(run: Run) -> No
             assert peer.connections == 1
 
     run(scene())
+
+
+def test_a_burst_leaves_together_and_a_connection_that_ends_meanwhile_harms_nobody(
+    run: Run,
+) -> None:
+    async def scene() -> None:
+        async with listening(answering(OK, then="repeat")) as peer, transport() as client:
+
+            async def post(number: int) -> int:
+                body = b'{"n":%d}' % number
+                return (await client.post(peer.target(), b"", body, timeout=LONG)).status
+
+            await asyncio.gather(*map(post, range(4)))
+            burst = [asyncio.ensure_future(post(number)) for number in range(10, 14)]
+            await asyncio.sleep(0)  # each has its connection, and nothing is written yet
+            assert len(peer.requests) == 4
+            lost = next(iter(client._open))._transport
+            assert lost is not None
+            lost.abort()
+            assert await asyncio.gather(*burst) == [200] * 4
+            assert len(peer.requests) == 8
+            assert peer.connections == 5
+
+    run(scene())

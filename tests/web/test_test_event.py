@@ -129,7 +129,7 @@ def test_each_has_an_id_of_its_own(tmp_path: Path) -> None:
 
 def test_without_a_type_it_is_the_first_that_is_wanted(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        key = await new_key(world)
+        key = await new_key(world, Role.OPERATOR)
         for types, found in (
             (["order.shipped", "order.paid"], "order.paid"),
             (["*"], "order.created"),
