@@ -12,15 +12,19 @@ from typing import Self
 from gateway.errors import Unavailable
 
 MOST = 100  # listeners at the same time: each holds a connection
+MOST_OF_A_KEY = 20  # of these, so that one API key cannot take all places
 SPACING = 0.05  # seconds between two wake-ups: what is committed meanwhile is read together
 BUSY = 5  # seconds after which it may be tried again
 
 
 class Listener:
-    """One who waits, in a `with` block. `subscription` is whose deliveries it waits for; None: events."""
+    """One who waits, in a `with` block. `subscription` is whose deliveries it waits for; None: events.
 
-    def __init__(self, news: "News", subscription: int | None) -> None:
-        self._news, self.subscription = news, subscription
+    `key` is the API key that it came with; None: the owner's.
+    """
+
+    def __init__(self, news: "News", subscription: int | None, key: str | None) -> None:
+        self._news, self.subscription, self.key = news, subscription, key
         self._heard = asyncio.Event()
         self._left = False
 
@@ -68,8 +72,10 @@ class News:
     `count` grows with all that is told: who reads after it was told reads at least that.
     """
 
-    def __init__(self, *, spacing: float = SPACING, most: int = MOST) -> None:
-        self._spacing, self._most = spacing, most
+    def __init__(
+        self, *, spacing: float = SPACING, most: int = MOST, of_a_key: int = MOST_OF_A_KEY
+    ) -> None:
+        self._spacing, self._most, self._of_a_key = spacing, most, of_a_key
         self._listeners: set[Listener] = set()
         self._pulled: set[int] = set()  # subscriptions of which something is new
         self._published = False  # whether events are
@@ -79,8 +85,8 @@ class News:
         self.listened = False
         self.closed = False
 
-    def listen(self, subscription: int | None = None) -> Listener:
-        """A new listener; `Unavailable` when there are too many, or the gateway stops."""
+    def listen(self, subscription: int | None = None, *, key: str | None = None) -> Listener:
+        """A new listener; `Unavailable` when there are too many, also of this key, or at a stop."""
         if self.closed:
             raise Unavailable("the gateway is stopping", retry_after=BUSY)
         if len(self._listeners) >= self._most:
@@ -88,7 +94,13 @@ class News:
                 f"{self._most} streams and waiting requests are open: end some, or try again",
                 retry_after=BUSY,
             )
-        listener = Listener(self, subscription)
+        if key is not None and sum(one.key == key for one in self._listeners) >= self._of_a_key:
+            raise Unavailable(
+                f"this key has {self._of_a_key} streams and waiting requests open, as many as one"
+                " may have: end some, or try again",
+                retry_after=BUSY,
+            )
+        listener = Listener(self, subscription, key)
         self._listeners.add(listener)
         self.listened = True
         self.count += 1  # of what was committed while nobody listened, nothing was told

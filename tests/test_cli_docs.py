@@ -25,14 +25,20 @@ ELSEWHERE = {  # what needs more than a database is run by tests of its own, wit
     "reconcile": '"reconcile"',
     "printstudio register": '"printstudio", "register"',
     "listen": '"listen"',
+    "orders": '("orders",)',
+    "orders show": '("orders", "show"',
+    "publish": '("publish", ',
+    "types": '("types", ',
     "subscriptions test": '(tried, "test"',
     "subscriptions test-filter": '"test-filter"',
+    "subscriptions set": '"set", "crm"',
+    "subscriptions stats": '"stats", "sums"',
+    "subscriptions fetch": '"fetch", "erp"',
 }
 NO_JSON = {"serve", "demo"}  # a process with a log, and a play
 HERE_ALONE = {  # need the configuration, or what lies beside the database
     *("serve", "demo", "check", "doctor", "send", "secret", "version"),
-    *("sources", "rejected", "watch", "poll", "reconcile"),
-    *("printstudio register", "secrets rotate-master"),
+    *("printstudio register", "secrets rotate-master", "types"),
 }
 
 

@@ -6,7 +6,7 @@ and work on the store itself. With `--url` they go through the API of another ga
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +16,15 @@ import msgspec
 
 from gateway.cli.look import Told, require_store
 from gateway.cli.options import Place
-from gateway.cli.remote import PATIENCE, Answer, ask_remote, judged, reason_of
+from gateway.cli.remote import (
+    PATIENCE,
+    Answer,
+    Line,
+    ask_remote,
+    follow_remote,
+    judged,
+    reason_of,
+)
 from gateway.cli.serve import socket_path
 from gateway.config.settings import Settings
 from gateway.config.values import NAME
@@ -28,7 +36,6 @@ from gateway.web.server import unix_address
 LATER = "; nothing is sent before `gateway serve` runs"
 
 Act = Callable[[Gateway], Awaitable[dict[str, object]]]
-Line = Mapping[str, Any]  # of a report that is told as it is made
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,13 +131,16 @@ def ask(
     return judged(response)
 
 
-def follow(settings: Settings, path: str, tell: Callable[[Line], None]) -> bool:
+def follow(place: Place, path: str, tell: Callable[[Line], None]) -> bool:
     """Hand each line of the running gateway's answer to `tell`; False when nothing listens.
 
     There may be minutes between two lines. When the gateway ends meanwhile, the last line is
     `{"error": sentence}`.
     """
-    with _socket(settings, patience=None) as client:
+    if not isinstance(place, Settings):
+        follow_remote(place, path, tell)
+        return True
+    with _socket(place, patience=None) as client:
         if client is None:
             return False
         try:

@@ -96,16 +96,22 @@ def subscriptions(place: Place, *, as_json: bool) -> None:
 
 
 def rejected(
-    settings: Settings, source: str, *, known: Sequence[str], limit: int, as_json: bool
+    place: Place,
+    source: str,
+    *,
+    known: Callable[[], Sequence[str]],
+    limit: int,
+    as_json: bool,
 ) -> None:
     """Print the rejected requests that are kept of a source, newest first.
 
-    `known` are the names of the configuration; `NotFound` for another one of which nothing is kept.
+    `known` gives the names of the configuration; `NotFound` for another one of which nothing is
+    kept.
     """
-    rows = read_here(settings, lambda records: records.rejected(source, limit=limit + 1))
-    if not rows and source not in known:
-        names = f"it declares {', '.join(known)}" if known else "it declares none"
-        raise NotFound(f"the configuration has no source {source}: {names}")
+    rows = read(place, lambda records: records.rejected(source, limit=limit + 1))
+    if not rows and isinstance(place, Settings) and source not in (names := known()):
+        told = f"it declares {', '.join(names)}" if names else "it declares none"
+        raise NotFound(f"the configuration has no source {source}: {told}")
     if as_json:
         say(tables.to_json(rows[:limit]))
     elif not rows:

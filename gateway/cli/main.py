@@ -18,9 +18,12 @@ from gateway.cli import (
     linking,
     listen,
     master,
+    orders,
+    publishing,
     replaying,
     send,
     subscriptions,
+    types,
 )
 from gateway.cli.aim import aimed
 from gateway.cli.options import (
@@ -34,7 +37,6 @@ from gateway.cli.options import (
     place_of,
     settings_of,
     sources_of,
-    store_of,
 )
 from gateway.config.describe import describe
 from gateway.errors import ConfigError, GatewayError, StartupError
@@ -53,12 +55,15 @@ app.add_typer(subscriptions.app, name="subscriptions")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(lanes.app, name="lanes")
 app.add_typer(linking.app, name="unlinked")
+app.add_typer(orders.app, name="orders")
 app.add_typer(keys.app, name="keys")
 app.add_typer(master.app, name="secrets")
 app.command(name="replay")(replaying.replay)
 app.command(name="send")(send.send)
 app.command(name="listen")(listen.listen)
 app.command(name="doctor")(doctor.doctor)
+app.command(name="publish")(publishing.publish)
+app.command(name="types")(types.types)
 quarantine = typer.Typer()
 app.add_typer(quarantine, name="quarantine")
 printstudio = typer.Typer(no_args_is_help=True)
@@ -174,6 +179,7 @@ def retry(
 
 
 @app.command()
+@aimed
 def rejected(
     source: Source,
     limit: Limit = 20,
@@ -183,8 +189,8 @@ def rejected(
     """Show requests that were refused because nothing proved whose they are, and why."""
     from gateway.cli import look
 
-    settings = store_of(config)
-    look.rejected(settings, source, known=sources_of(config), limit=limit, as_json=as_json)
+    place, known = place_of(config), lambda: sources_of(config)
+    look.rejected(place, source, known=known, limit=limit, as_json=as_json)
 
 
 @app.command()
@@ -207,14 +213,16 @@ def explain(
 
 
 @app.command()
+@aimed
 def sources(as_json: Json = False, config: Config = None) -> None:
     """Show the sources, and how the asking of those that never call goes."""
     from gateway.cli import sources as work
 
-    work.sources(store_of(config), config, as_json=as_json)
+    work.sources(place_of(config), config, as_json=as_json)
 
 
 @app.command()
+@aimed
 def watch(
     source: Source,
     number: Annotated[str, typer.Argument(metavar="NUMBER", help="The provider's order number.")],
@@ -225,11 +233,12 @@ def watch(
     """Ask a source for an order from now on."""
     from gateway.cli import look, polling
 
-    settings, whole = store_of(config), lambda: settings_of(config)
-    look.tell(polling.watch(settings, source, number, order, whole=whole), as_json=as_json)
+    place, whole = place_of(config), lambda: settings_of(config)
+    look.tell(polling.watch(place, source, number, order, whole=whole), as_json=as_json)
 
 
 @app.command()
+@aimed
 def poll(
     source: Source,
     once: Annotated[bool, typer.Option("--once", help="One round now.")] = False,
@@ -243,11 +252,12 @@ def poll(
         raise StartupError(
             "`gateway serve` polls all the time: with --once, one round is done now and shown"
         )
-    settings, whole = store_of(config), lambda: settings_of(config)
-    raise typer.Exit(polling.poll(settings, source, whole=whole, as_json=as_json))
+    place, whole = place_of(config), lambda: settings_of(config)
+    raise typer.Exit(polling.poll(place, source, whole=whole, as_json=as_json))
 
 
 @app.command()
+@aimed
 def reconcile(
     source: Source,
     since: Annotated[
@@ -260,8 +270,8 @@ def reconcile(
     """Compare all that a source says of its orders with what the gateway knows."""
     from gateway.cli import polling
 
-    settings, whole = store_of(config), lambda: settings_of(config)
-    code = polling.reconcile(settings, source, since, whole=whole, emit=emit, as_json=as_json)
+    place, whole = place_of(config), lambda: settings_of(config)
+    code = polling.reconcile(place, source, since, whole=whole, emit=emit, as_json=as_json)
     raise typer.Exit(code)
 
 

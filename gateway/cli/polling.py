@@ -1,25 +1,29 @@
 """`gateway watch`, `poll` and `reconcile`: what a person asks of a source that never calls.
 
-The running gateway does it, and tells line by line how it goes. When none runs, it is done here,
-on the store itself.
+The running gateway does it, or with `--url` another one, and tells line by line how it goes. When
+none runs, it is done here, on the store itself.
 """
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 
 from gateway.cli.bars import bar
-from gateway.cli.control import Line, act_on, follow, owning
-from gateway.cli.look import Told, require_file, say
+from gateway.cli.control import act_on, follow, owning
+from gateway.cli.look import Told, require_store, say
+from gateway.cli.options import Place
+from gateway.cli.remote import Line, source_path
 from gateway.cli.reports import Comparison, Round
 from gateway.cli.tables import clean
 from gateway.config.settings import Settings
-from gateway.config.values import A_DURATION, NAME, parse_duration
-from gateway.errors import NotFound, StartupError
+from gateway.config.values import A_DURATION, parse_duration
+from gateway.errors import GatewayError, NotFound, StartupError
+from gateway.poller.inquiry import Found
 from gateway.poller.poller import Ended
+from gateway.poller.reconcile import Compared
 from gateway.runtime import Gateway
 from gateway.shown import shown, taken
 from gateway.stores.registry import database_path, make_records
@@ -30,11 +34,25 @@ Whole = Callable[[], Settings]
 Ask = Callable[[Gateway], AsyncIterator[Line]]
 
 
-def watch(settings: Settings, name: str, number: str, order: str | None, *, whole: Whole) -> Told:
+class _Line(msgspec.Struct, frozen=True, kw_only=True):
+    """One of these; what `Poller.once` and `Poller.reconcile` tell."""
+
+    listed: bool | msgspec.UnsetType = msgspec.UNSET
+    found: Found | msgspec.UnsetType = msgspec.UNSET
+    compared: Compared | msgspec.UnsetType = msgspec.UNSET
+    end: Ended | msgspec.UnsetType = msgspec.UNSET
+    error: str | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        if sum(getattr(self, name) is not msgspec.UNSET for name in self.__struct_fields__) != 1:
+            raise ValueError("a line tells one thing")
+
+
+def watch(place: Place, name: str, number: str, order: str | None, *, whole: Whole) -> Told:
     """Ask for an order from now on; what was done. `NotFound`."""
     done = act_on(
-        settings,
-        _path(name, "watch"),
+        place,
+        source_path(name, "watch"),
         lambda gateway: gateway.poller.watch(name, number, order),
         body={"id": number, "order": order},
         whole=lambda: _asking(whole(), name),
@@ -57,7 +75,7 @@ def watch(settings: Settings, name: str, number: str, order: str | None, *, whol
     return done.told(clean(f"Order {number} of source {name} {known} {then}.{but}"))
 
 
-def poll(settings: Settings, name: str, *, whole: Whole, as_json: bool) -> int:
+def poll(place: Place, name: str, *, whole: Whole, as_json: bool) -> int:
     """Ask for all that is due, once, and print what came; 1 when the round could not be finished."""
     report = Round(name)
     with bar(f"asking {name}", as_json=as_json) as advance:
@@ -71,15 +89,15 @@ def poll(settings: Settings, name: str, *, whole: Whole, as_json: bool) -> int:
         def ask(gateway: Gateway) -> AsyncIterator[Line]:
             return gateway.poller.once(name)
 
-        path = _path(name, "poll")
-        live = _told(settings, path, ask, tell, whole=lambda: _asking(whole(), name), fresh=True)
+        path = source_path(name, "poll")
+        live = _told(place, path, ask, tell, whole=lambda: _asking(whole(), name), fresh=True)
     if not as_json:
         report.show(live=live)
     return 0 if report.finished else 1
 
 
 def reconcile(
-    settings: Settings, name: str, since: str | None, *, whole: Whole, emit: bool, as_json: bool
+    place: Place, name: str, since: str | None, *, whole: Whole, emit: bool, as_json: bool
 ) -> int:
     """Compare all orders of a source with what is known, and print it; 1 when something is left open."""
     _check_since(since)
@@ -98,8 +116,8 @@ def reconcile(
             return gateway.poller.reconcile(name, since=start, emit=emit)
 
         wanted = {"emit": "true" if emit else "false"} | ({"since": since} if since else {})
-        path = f"{_path(name, 'reconcile')}?{urlencode(wanted)}"
-        live = _told(settings, path, ask, tell, whole=lambda: _asking(whole(), name))
+        path = f"{source_path(name, 'reconcile')}?{urlencode(wanted)}"
+        live = _told(place, path, ask, tell, whole=lambda: _asking(whole(), name))
     if not as_json:
         report.show(live=live)
     return 0 if report.good else 1
@@ -112,15 +130,14 @@ def _line(line: Line) -> Line:
 
 def _plain(line: Line) -> Line:
     """A line of the API as `Poller` told it: with times as milliseconds."""
-    if "end" not in line:
-        return line
-    return {"end": msgspec.to_builtins(taken(line["end"], Ended))}
-
-
-def _path(name: str, verb: str) -> str:
-    if NAME.fullmatch(name) is None:
-        raise NotFound(f"there is no source {name}: `gateway sources` lists them")
-    return f"/v1/sources/{quote(name, safe='')}/{verb}"
+    try:
+        told = taken(line, _Line)
+    except (msgspec.ValidationError, TypeError, ValueError):
+        raise GatewayError(
+            "the gateway answered what this version does not understand: compare its version with"
+            " that of `gateway version`"
+        ) from None
+    return dict(msgspec.to_builtins(told))
 
 
 def _check_since(since: str | None) -> None:
@@ -144,7 +161,7 @@ def _asking(settings: Settings, name: str) -> Settings:
 
 
 def _told(
-    settings: Settings,
+    place: Place,
     path: str,
     ask: Ask,
     tell: Callable[[Line], None],
@@ -156,14 +173,13 @@ def _told(
 
     `fresh` permits that there is no database yet.
     """
-    path_of_store = database_path(settings.store.url)
-    require_file(path_of_store)
-    live = follow(settings, path, lambda line: tell(_plain(line)))
-    if not live:
-        fresh = fresh and not path_of_store.exists()
-        configure("critical", json=False)  # what the gateway would log of it is told anyway
-        asyncio.run(_directly(whole(), ask, tell, fresh=fresh))
-    return live
+    require_store(place)
+    if follow(place, path, lambda line: tell(_plain(line))) or not isinstance(place, Settings):
+        return True
+    fresh = fresh and not database_path(place.store.url).exists()
+    configure("critical", json=False)  # what the gateway would log of it is told anyway
+    asyncio.run(_directly(whole(), ask, tell, fresh=fresh))
+    return False
 
 
 async def _directly(

@@ -1,8 +1,8 @@
 """A gateway elsewhere, as `--url` and `--key` name it: its API, and its errors as one sentence."""
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -10,6 +10,7 @@ import httpx2
 import msgspec
 
 from gateway.cli.aim import Remote
+from gateway.config.values import NAME
 from gateway.errors import (
     BadRequest,
     Conflict,
@@ -32,13 +33,16 @@ from gateway.stores.views import (
     DeliveryStory,
     EventRow,
     LaneRow,
+    RejectedRow,
     Story,
     UnlinkedRow,
 )
 from gateway.web.api.keys import KeyList
+from gateway.web.api.sources import JSON_LINES, SourceDetail
 from gateway.web.api.subscriptions import ShownSubscription
 
 PATIENCE = 15.0  # seconds; a busy gateway still commits many times within it
+SILENCE = 900.0  # seconds between two lines; a source may be left alone for five minutes in between
 PAGE = 200  # rows, the most that the API gives at once
 ALL = 1_000_000  # rows, more than there are
 PROBLEM = "application/problem+json"
@@ -57,6 +61,7 @@ ERRORS: Mapping[int, type[GatewayError]] = {
 """What the problems (RFC 9457) of a gateway were made from."""
 
 Answer = Mapping[str, Any]
+Line = Mapping[str, Any]  # of a report that is told as it is made
 R = TypeVar("R", bound=msgspec.Struct)
 
 
@@ -66,6 +71,43 @@ def ask_remote(
     """What its API answers to a call that acts; `GatewayError`, as the gateway raised it."""
     with client_of(remote) as client:
         return judged(_request(client, remote, method, path, body=body, patience=patience))
+
+
+def follow_remote(remote: Remote, path: str, tell: Callable[[Line], None]) -> None:
+    """Hand each line that its API answers to a POST to `tell`; `GatewayError` before the first one.
+
+    When the connection breaks meanwhile, the last line is `{"error": sentence}`.
+    """
+    patience = httpx2.Timeout(PATIENCE, read=SILENCE)
+    with client_of(remote) as client:
+        try:
+            with client.stream("POST", f"{remote.url}{path}", timeout=patience) as response:
+                _begun(remote, response)
+                for line in response.iter_lines():
+                    tell(_line(remote, line))
+        except httpx2.ConnectError as error:
+            raise Unavailable(unreached(remote, error)) from None
+        except httpx2.HTTPError as error:
+            tell({"error": f"{origin(remote)} gave no more answers ({reason_of(error)})"})
+
+
+def _begun(remote: Remote, response: httpx2.Response) -> None:
+    """Look whether lines follow."""
+    kind = response.headers.get("content-type", "").partition(";")[0]
+    if response.is_success and kind == JSON_LINES:
+        return
+    response.read()
+    check(remote, response)
+    if not response.is_success:
+        judged(response)
+    raise strange(remote)
+
+
+def _line(remote: Remote, text: str) -> Line:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise strange(remote) from None
 
 
 def judged(response: httpx2.Response) -> Answer:
@@ -79,7 +121,7 @@ def judged(response: httpx2.Response) -> Answer:
     raise ERRORS.get(response.status_code, GatewayError)(detail)
 
 
-def reason_of(error: httpx2.TransportError) -> str:
+def reason_of(error: httpx2.HTTPError) -> str:
     """Why there was no answer, in the words of the library."""
     return str(error) or type(error).__name__
 
@@ -152,7 +194,7 @@ def check(remote: Remote, response: httpx2.Response) -> None:
             f"{origin(remote)} does not take this key: it may be wrong, revoked, or over;"
             " `gateway keys list` shows how keys stand"
         )
-    if kind == PROBLEM and "x-request-id" not in response.headers:
+    if kind == PROBLEM and (_unrouted(response) or "x-request-id" not in response.headers):
         raise NotFound(
             f"{origin(remote)} does not have this call: --url needs the gateway's admin listener,"
             " of this version"
@@ -163,6 +205,22 @@ def check(remote: Remote, response: httpx2.Response) -> None:
             f"{origin(remote)} is no API of a gateway, it answered {response.status_code}:"
             " look at --url"
         )
+
+
+def _unrouted(response: httpx2.Response) -> bool:
+    """Whether no call was there to answer: calls say what is not found, and refuse no method."""
+    if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return True
+    nothing = HTTPStatus.NOT_FOUND
+    return response.status_code == nothing and _object(response).get("detail") == nothing.phrase
+
+
+def strange(remote: Remote) -> GatewayError:
+    """What to say of an answer that is none of this version's."""
+    return GatewayError(
+        f"{origin(remote)} answered what this version does not understand:"
+        " compare its version with that of `gateway version`"
+    )
 
 
 def origin(remote: Remote) -> str:
@@ -209,7 +267,7 @@ class RemoteRecords:
 
     async def quarantined(self, *, limit: int) -> Sequence[CallbackRow]:
         """Callbacks in quarantine, newest first."""
-        return self._list("/v1/callbacks", CallbackRow, limit, verdict="quarantined")
+        return self._list("/v1/quarantine", CallbackRow, limit)
 
     async def callback_body(self, callback: str) -> tuple[CallbackRow, bytes]:
         """A callback as it is shown, and the body that was sent."""
@@ -224,8 +282,7 @@ class RemoteRecords:
 
     async def lanes(self, subscription: str | None, *, limit: int) -> Sequence[LaneRow]:
         """The parked lanes, of one subscription or of all, those first that have been for longest."""
-        rows = self._list("/v1/lanes", LaneRow, ALL, sized=False)
-        return [row for row in rows if subscription in {None, row.subscription}][:limit]
+        return self._list("/v1/lanes", LaneRow, limit, subscription=subscription)
 
     async def preview(self, chosen: Chosen) -> Preview:
         """What a replay would send again."""
@@ -236,6 +293,14 @@ class RemoteRecords:
     async def keys(self) -> Sequence[KeyRecord]:
         """All API keys, newest first."""
         return self._typed(self._decoded("/v1/keys"), KeyList).keys
+
+    async def shown_sources(self) -> Sequence[SourceDetail]:
+        """All sources, as its configuration has them."""
+        return self._list("/v1/sources", SourceDetail, ALL, sized=False)
+
+    async def rejected(self, source: str, *, limit: int) -> Sequence[RejectedRow]:
+        """The rejected requests that are kept of a source, newest first."""
+        return self._list(source_path(source, "rejected"), RejectedRow, limit, sized=False)
 
     async def shown_subscriptions(self) -> Sequence[ShownSubscription]:
         """All subscriptions that the key may see, newest first."""
@@ -255,9 +320,6 @@ class RemoteRecords:
             if sized:
                 query["limit"] = str(min(limit - len(rows), PAGE))
             found = self._decoded(path, query)
-            if isinstance(found, list):
-                rows = self._all(path, found, row)
-                break
             page = self._typed(found, _Page)
             rows += self._rows(page.data, row)
             if page.done or page.cursor is None:
@@ -265,34 +327,25 @@ class RemoteRecords:
             query["cursor"] = page.cursor
         return rows[:limit]
 
-    def _all(self, path: str, page: list[Any], row: type[R]) -> list[R]:
-        """The rows of a list that has no pages; what may be left out is said."""
-        if len(page) >= PAGE:
-            sys.stderr.write(
-                f"gateway: warning: {origin(self._remote)} tells {PAGE} rows of {path} at most:"
-                " look where it runs for all of them\n"
-            )
-        return self._rows(page, row)
-
     def _row(self, path: str, row: type[R]) -> R:
         return self._typed(self._decoded(path), row)
 
     def _rows(self, found: Any, row: type[R]) -> list[R]:
         if not isinstance(found, list):
-            raise self._strange()
+            raise strange(self._remote)
         return [self._typed(one, row) for one in found]
 
     def _typed(self, found: Any, row: type[R]) -> R:
         try:
             return taken(found, row)
         except (msgspec.ValidationError, TypeError, ValueError):
-            raise self._strange() from None
+            raise strange(self._remote) from None
 
     def _decoded(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         try:
             return msgspec.json.decode(self._get(path, query).content)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise self._strange() from None
+            raise strange(self._remote) from None
 
     def _get(self, path: str, query: Mapping[str, str] | None = None) -> httpx2.Response:
         asked = f"{path}?{urlencode(query, errors='surrogateescape')}" if query else path
@@ -301,11 +354,12 @@ class RemoteRecords:
             judged(response)
         return response
 
-    def _strange(self) -> GatewayError:
-        return GatewayError(
-            f"{origin(self._remote)} answered what this version does not understand:"
-            " compare its version with that of `gateway version`"
-        )
+
+def source_path(name: str, verb: str) -> str:
+    """Where the API has what belongs to a source; `NotFound` for what cannot be a name."""
+    if NAME.fullmatch(name) is None:
+        raise NotFound(f"there is no source {name}: `gateway sources` lists them")
+    return f"/v1/sources/{quote(name, safe='')}/{verb}"
 
 
 def _segment(text: str) -> str:

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gateway.cli.control import LATER, Line
+from gateway.cli.control import LATER
 from gateway.cli.look import draw, say
+from gateway.cli.remote import Line
 from gateway.cli.tables import Column, View, clean, counted, filled, local
 from gateway.poller.reconcile import Kind
 

@@ -74,8 +74,12 @@ def _with_secrets(
     subscription: Subscription, whole: Callable[[], Settings]
 ) -> tuple[Subscription, str]:
     """The subscription with what signs its deliveries, or why there is nothing."""
+    if not subscription.declared and not subscription.secrets:
+        raise Conflict(
+            f"it cannot be sent: subscription {subscription.name} was removed, and its URL with it"
+        )
     if not subscription.declared:
-        return subscription, "" if subscription.secrets else "its subscription was removed"
+        return subscription, ""
     try:
         declared = whole().subscriptions.get(subscription.name)
     except ConfigError as error:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.cli.look import draw, read_here, say
+from gateway.cli.aim import Remote
+from gateway.cli.look import draw, read_afar, read_here, say
+from gateway.cli.options import Place as Aimed
 from gateway.cli.tables import Column, View, filled, local, to_json
 from gateway.config.document import read_document
 from gateway.config.environ import Overrides
@@ -19,6 +21,7 @@ from gateway.providers.base import calls, is_polled
 from gateway.providers.registry import provider_class
 from gateway.stores.base import Poll
 from gateway.stores.registry import database_path
+from gateway.web.api.sources import Asking, Kind, SourceDetail
 
 KEYS = {
     key: kind
@@ -46,18 +49,28 @@ class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
 
 
-def sources(settings: Settings, config: Path | None, *, as_json: bool) -> None:
-    """Print the sources of the file `config`; `settings` are those of the store."""
-    known: Mapping[str, tuple[Poll | None, int]] = {}
-    if database_path(settings.store.url).exists():
-        known = read_here(settings, lambda records: records.sources())
-    rows = [_row(name, keys, known) for name, keys in _declared(config).items()]
+def sources(place: Aimed, config: Path | None, *, as_json: bool) -> None:
+    """Print the sources of the file `config`, or those of a gateway elsewhere."""
+    rows = _here(place, config) if isinstance(place, Settings) else _afar(place)
     if as_json:
         say(to_json(rows))
     elif not rows:
         say("There are no sources: the configuration declares them.")
     else:
         draw(filled(_view(rows)))
+
+
+def _here(settings: Settings, config: Path | None) -> Sequence[SourceRow]:
+    """`settings` are those of the store."""
+    known: Mapping[str, tuple[Poll | None, int]] = {}
+    if database_path(settings.store.url).exists():
+        known = read_here(settings, lambda records: records.sources())
+    return [_row(name, keys, known) for name, keys in _declared(config).items()]
+
+
+def _afar(remote: Remote) -> Sequence[SourceRow]:
+    found = read_afar(remote, lambda records: records.shown_sources())
+    return [_row_afar(detail) for detail in found]
 
 
 def _declared(config: Path | None) -> dict[str, dict[str, object]]:
@@ -101,12 +114,32 @@ def _row(
     )
 
 
-def _state(poll: Poll | None) -> str:
+def _row_afar(source: SourceDetail) -> SourceRow:
+    """The same of what the API shows."""
+    asking = source.asking
+    state = "callbacks" if asking is None else _state(asking)
+    return SourceRow(
+        name=source.name,
+        provider=source.provider,
+        shop=source.shop,
+        callbacks=source.kind in {Kind.CALLED, Kind.BOTH},
+        host=asking.host if asking is not None else None,
+        state=state if source.enabled else "disabled",
+        watched=asking.watched if asking is not None else 0,
+        last_answer=asking.answered_at if asking is not None else None,
+        next_round=asking.next_at if asking is not None else None,
+        reason=(asking.refused or asking.problem) if asking is not None else None,
+    )
+
+
+def _state(poll: Poll | Asking | None) -> str:
     if poll is None:
         return "not asked yet"
     if poll.refused is not None:
         return "refused"
-    return "failing" if poll.problem is not None else "asked"
+    if poll.problem is not None:
+        return "failing"
+    return "not asked yet" if poll.asked_at is None else "asked"
 
 
 def _host(url: str, name: str) -> str:

@@ -50,7 +50,7 @@ def add(
     `pairs` are `KEY=VALUE`, `to` is the file for the secret. What looks like a mistake in them is
     said on standard error. Raises what the gateway raises.
     """
-    keys = _keys(pairs)
+    keys = read_pairs(pairs)
 
     def act() -> Done:
         return act_on(
@@ -163,7 +163,8 @@ def _time(answered: object) -> Millis:
     return Millis(answered)
 
 
-def _keys(pairs: Sequence[str]) -> dict[str, str]:
+def read_pairs(pairs: Sequence[str]) -> dict[str, str]:
+    """The keys of `KEY=VALUE`, as text; `StartupError`."""
     keys: dict[str, str] = {}
     for pair in pairs:
         key, mark, value = pair.partition("=")

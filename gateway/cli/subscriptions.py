@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import testing
+from gateway.cli import subscriptions_more, testing
 from gateway.cli.aim import aimed, remote
 from gateway.cli.options import (
     Config,
@@ -123,3 +123,6 @@ def pause(name: Subscription, as_json: JsonObject = False, config: Config = None
 
 app.command(name="test")(testing.endpoint)
 app.command(name="test-filter")(testing.filters)
+app.command(name="set")(subscriptions_more.change)
+app.command()(subscriptions_more.stats)
+app.command()(subscriptions_more.fetch)

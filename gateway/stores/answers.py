@@ -8,6 +8,7 @@ from gateway.models import Millis
 
 KEPT = Millis(86_400_000)  # for so long an answer is given again
 MOST = 10_000  # answers that are kept of one principal; its oldest go
+BUDGET = 64 << 20  # bytes that these may have together, as they are stored
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):

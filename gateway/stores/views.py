@@ -164,7 +164,8 @@ class SubscriptionDetail(msgspec.Struct, frozen=True, kw_only=True):
     """Everything of one subscription that may be shown.
 
     `settings` has the keys of `models.Subscription`, with the number of `secrets` that are
-    declared, the names of `headers`, and no query in `url`. `secrets` are those of one that is not
+    declared, the names of `headers`, and no query in `url`, which ends with its host where it is
+    sealed and the master key is not here. `secrets` are those of one that is not
     `declared`, newest first. `trips` is how often its breaker has opened since it was last closed.
     `history` is None unless deliveries of past events are still made.
     """

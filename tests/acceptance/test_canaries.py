@@ -28,6 +28,7 @@ from tests.acceptance.harness import Gateway, ask
 
 SHOP, TOKEN = "canary-of-the-shop-1f6b", "canary-of-a-token-77aa"
 DECLARED, MADE, PASSWORD = "canary-declared-90cd", "canary-made-3e21", "canary-password-5b5b"
+PATH, QUERY = "canary-in-a-path-8d01", "canary-in-a-query-4c77"
 BASIC = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
 CALLBACK = re.compile(r"WebHook-Request-Callback: http://hooks\.example/handshakes/([\w-]{43})")
 
@@ -146,7 +147,7 @@ handshake = true
         except GatewayError as error:
             sentence = str(error)
         out, err = self.capture.readouterr()
-        self.heard.append((" ".join(arguments[:3]), f"{out}\n{err}\n{sentence}"))
+        self.heard.append((" ".join(arguments[:4]), f"{out}\n{err}\n{sentence}"))
         return out + sentence
 
     def control(self, method: str, path: str, body: object = None) -> None:
@@ -223,14 +224,15 @@ def found(secrets: Mapping[str, str], places: Mapping[str, bytes]) -> list[str]:
 
 def test_no_secret_is_where_it_does_not_belong(stage: Stage) -> None:
     headers = f'{{ Authorization = "Bearer {MADE}", X-Shop = "berlin" }}'
-    stage.command("subscriptions", "add", "crm", f"url={stage.at}/500", f"headers={headers}")
+    crm = f"url={stage.at}/500/{PATH}?token={QUERY}"
+    stage.command("subscriptions", "add", "crm", crm, f"headers={headers}")
     assert "crm.2.secret" in stage.command("subscriptions", "rotate", "crm", "--overlap", "1h")
     stage.command("subscriptions", "rotate", "crm", "--overlap", "0s")
     question = CALLBACK.search(stage.far.wait("OPTIONS", "/405"))
     assert question is not None
 
     stage.call()
-    assert f"Bearer {MADE}" in stage.far.wait("POST", "/500")
+    assert f"Bearer {MADE}" in stage.far.wait("POST", f"/500/{PATH}?token={QUERY}")
     own = stage.far.wait("POST", "/302")
     assert f"Basic {BASIC}" in own
     assert DECLARED in own
@@ -259,12 +261,15 @@ def test_no_secret_is_where_it_does_not_belong(stage: Stage) -> None:
     live = stage.kept()
     assert {"gateway.db", "gateway.db-wal", "gateway.db-shm", "gateway.log"} <= set(live)
     assert {"gateway.db.rejected", "gateway.db.rejected-wal"} & set(live)
-    assert found(secrets, live) == []
+    urls = {"a made URL's path": PATH, "a made URL's query": QUERY}
+    assert found(secrets | urls, live) == []
     for what, said in stage.heard:
-        assert found(secrets, {what: said.encode()}) == []
+        # Only the owner asks for the whole command that sends a delivery.
+        hidden = secrets if what.endswith("--curl") else secrets | {"a query": QUERY}
+        assert found(hidden, {what: said.encode()}) == []
     assert asyncio.run(stage.gateway.stop()) == 0
     after = stage.kept()
-    assert found(secrets, after) == []
+    assert found(secrets | urls, after) == []
     key = parse_key(secrets["the master key"])
     assert [name for name, content in after.items() if key in content] == []
     # The search itself can find: what the consumers were told is what was looked for.

@@ -254,7 +254,7 @@ def test_a_full_disk_refuses_and_recovers(disk: FullDisk, tmp_path: Path) -> Non
     play(disk, tmp_path, story, *CHECKPOINTS)
 
 
-@pytest.mark.parametrize("fault", ["sync-wal", "write-wal"])
+@pytest.mark.parametrize("fault", ["sync-wal", pytest.param("write-wal", marks=pytest.mark.slow)])
 def test_a_disk_that_fails_ends_the_gateway(tmp_path: Path, fault: str) -> None:
     disk = _faulty(tmp_path)
 

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,22 @@ def test_a_subscription_of_the_store_is_tried_too(patient: Patient) -> None:
     assert worst(found) == {"subscription made": "problem"}
 
 
+@pytest.mark.slow
+def test_a_subscription_that_is_pulled_is_connected_to_by_nobody(patient: Patient) -> None:
+    """Whether the file declares it or a command added it, and where the file is not good."""
+    patient.configure("[subscriptions.fetched]\npull = true\n")
+    asyncio.run(patient.gateway.start())
+    config = ("--config", str(patient.config))
+    assert run("subscriptions", "add", "made", "pull=true", *config).code == 0
+    for more, state in (("", {}), ("[nonsense]\n", {"configuration": "problem"})):
+        patient.config.write_text(patient.config.read_text() + more)
+        found = patient.doctor(code=int(bool(state)))
+        assert worst(found) == state
+        named = [check for check in found if check.startswith("subscription")]
+        assert named == ["subscription good"]
+    assert asyncio.run(patient.gateway.stop()) == 0
+
+
 def test_a_port_of_another_and_a_gateway_of_another(patient: Patient, tmp_path: Path) -> None:
     asyncio.run(patient.gateway.start())
     beside = tmp_path / "beside"
@@ -251,7 +268,7 @@ def test_a_damaged_database_and_a_foreign_one(patient: Patient) -> None:
     asyncio.run(patient.gateway.stop())
     database = patient.gateway.database
     whole = database.read_bytes()
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         root = connection.execute(
             "SELECT rootpage FROM sqlite_schema WHERE name = 'subscriptions'"
         ).fetchone()[0]

@@ -18,6 +18,7 @@ from tests.pipeline.world import Consumer, configuration, consuming, running, sh
 OTHERS = 20
 
 
+@pytest.mark.slow
 def test_ten_that_hang_among_twenty(tmp_path: Path) -> None:
     plan = isolation.Plan(subscriptions=20, hanging=10, callbacks=60, slots=4, timeout=1.0)
     report = asyncio.run(isolation.run(plan, tmp_path))

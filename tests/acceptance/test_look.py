@@ -20,6 +20,7 @@ import termios
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -155,7 +156,10 @@ class Shop:
         """A configuration whose database is a copy that no gateway serves."""
         copy = folder / "copy.db"
         copy.touch(0o600)
-        with sqlite3.connect(self.gateway.database) as source, sqlite3.connect(copy) as target:
+        with (
+            closing(sqlite3.connect(self.gateway.database)) as source,
+            closing(sqlite3.connect(copy)) as target,
+        ):
             source.backup(target)
         source.close()
         target.close()
@@ -495,7 +499,7 @@ def bad_file(kind: str, folder: Path) -> Path:
     elif kind in {"empty", "no database"}:
         path.write_bytes(b"no database at all" * 100 * (kind == "no database"))
     else:
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("CREATE TABLE t (x)")
             if kind == "newer":
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -545,7 +549,7 @@ def test_unreadable_database_is_one_sentence(shop: Shop, tmp_path: Path) -> None
 
 def test_damaged_database_is_one_sentence(shop: Shop, tmp_path: Path) -> None:
     config = shop.copied(tmp_path)
-    with sqlite3.connect(tmp_path / "copy.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as connection, connection:
         (page,) = connection.execute(
             "SELECT rootpage FROM sqlite_schema WHERE name = 'events'"
         ).fetchone()
@@ -616,7 +620,7 @@ def test_without_a_gateway_the_store_is_changed_directly(shop: Shop, tmp_path: P
     assert said.text.endswith("is due now; nothing is sent before `gateway serve` runs.\n")
     assert shop.run("subscriptions", "pause", "good", config=config).code == 0
     assert shop.run("subscriptions", "resume", "nobody", config=config).sentence(1)
-    with sqlite3.connect(tmp_path / "copy.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as connection, connection:
         state = connection.execute("SELECT state FROM subscriptions WHERE name = 'good'")
         assert state.fetchone() == ("paused",)
     connection.close()

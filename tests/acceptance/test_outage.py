@@ -102,6 +102,7 @@ def test_twenty_thousand_wait_for_a_consumer_that_was_down(tmp_path: Path) -> No
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_a_probe_goes_first_and_then_twice_as_many_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import random
 import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ schedule = ["100ms", "200ms", "400ms", "1s", "1s", "1s", "1s", "1s"]
 def told(database: Path) -> dict[str, list[tuple[int, str]]]:
     """Every order's events, as (orderseq, type) in the order of the outbox."""
     found: dict[str, list[tuple[int, str]]] = {}
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         rows = connection.execute(
             "SELECT order_id, seq, type FROM events WHERE order_id IS NOT NULL ORDER BY id"
         ).fetchall()
@@ -50,7 +51,7 @@ def told(database: Path) -> dict[str, list[tuple[int, str]]]:
 async def settled(database: Path) -> None:
     """Wait until every delivery has ended."""
     for _ in range(600):
-        with sqlite3.connect(database) as connection:
+        with closing(sqlite3.connect(database)) as connection, connection:
             row = connection.execute("SELECT 1 FROM deliveries WHERE state < 2 LIMIT 1").fetchone()
         connection.close()
         if row is None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,10 @@ class Bench:
         """A configuration of a copy of the database that no gateway serves."""
         copy = folder / "copy.db"
         copy.touch(0o600)
-        with sqlite3.connect(self.gateway.database) as source, sqlite3.connect(copy) as target:
+        with (
+            closing(sqlite3.connect(self.gateway.database)) as source,
+            closing(sqlite3.connect(copy)) as target,
+        ):
             source.backup(target)
         source.close()
         target.close()
@@ -202,7 +206,7 @@ def test_a_dry_run_says_what_it_would_make_and_makes_nothing(bench: Bench) -> No
         ],
     )
     assert bench.left() == before == ["cb_5", "cb_4", "cb_3", "cb_2"]
-    with sqlite3.connect(bench.gateway.database) as connection:
+    with closing(sqlite3.connect(bench.gateway.database)) as connection, connection:
         assert connection.execute("SELECT count(*) FROM events").fetchone() == (0,)
     connection.close()
 
@@ -215,7 +219,7 @@ def test_without_a_gateway_it_is_done_directly(
     lines = bench.lines("retry", *["--dry-run"] * dry_run, config=config)
     assert_lines(lines[:2], WOULD)
     assert bench.left(config) == (["cb_5", "cb_4", "cb_3", "cb_2"] if dry_run else ["cb_4"])
-    with sqlite3.connect(tmp_path / "copy.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as connection, connection:
         events = "SELECT type FROM events WHERE type LIKE 'order.%' ORDER BY id"
         deliveries = "SELECT s.name FROM deliveries d JOIN subscriptions s ON s.id = d.subscription"
         types = [row[0] for row in connection.execute(events)]
@@ -275,7 +279,7 @@ def test_what_can_be_read_leaves_the_quarantine_once_and_for_all(bench: Bench) -
         ],
     )
     assert bench.left() == ["cb_4"]
-    with sqlite3.connect(bench.gateway.database) as connection:
+    with closing(sqlite3.connect(bench.gateway.database)) as connection, connection:
         connection.execute("UPDATE callbacks SET verdict = 'ignored' WHERE id = 4")
     connection.close()
     assert bench.lines("retry") == ["The quarantine is empty."]

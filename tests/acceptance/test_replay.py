@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -78,7 +79,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replayed]:
 
 def count(database: Path) -> int:
     """How many deliveries there are."""
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         ((found,),) = connection.execute("SELECT count(*) FROM deliveries")
     connection.close()
     return int(found)
@@ -273,7 +274,7 @@ def test_without_a_gateway_the_whole_job_is_done_here(shop: Replayed, tmp_path: 
 
 def test_without_a_gateway_lanes_are_released_too(shop: Replayed, tmp_path: Path) -> None:
     config = shop.copied(tmp_path)
-    with sqlite3.connect(tmp_path / "copy.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as connection, connection:
         connection.execute("UPDATE deliveries SET state = -2 WHERE id = 2 AND lane IS NOT NULL")
     connection.close()
     (lane,) = shop.rows("lanes", config=config)

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Coroutine, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -406,7 +407,8 @@ def test_sources_are_listed_without_their_secrets(live: Bench) -> None:
         "reason": None,
     }
     assert rows["ps"]["watched"] == len(live.ps.orders)
-    assert rows["ps"]["last_answer"] < time.time() * 1000 < rows["ps"]["next_round"]
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    assert rows["ps"]["last_answer"] < now < rows["ps"]["next_round"]
     assert (rows["hooked"]["state"], rows["hooked"]["callbacks"]) == ("callbacks", True)
     assert (rows["silent"]["state"], rows["silent"]["host"]) == ("disabled", "t.example")
     lines = live.lines(0, "sources", config=config)

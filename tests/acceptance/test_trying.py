@@ -5,6 +5,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def test_an_endpoint_is_tried_beside_a_gateway_and_without_one(
             assert "there is no subscription no" in tried.refused("test", "no")
             assert asyncio.run(tried.gateway.stop()) == 0
     assert "there is no subscription no" in tried.refused("test", "no")
-    with sqlite3.connect(tried.folder / "gateway.db") as database:
+    with closing(sqlite3.connect(tried.folder / "gateway.db")) as database, database:
         counts = database.execute(
             "SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM deliveries)"
         )

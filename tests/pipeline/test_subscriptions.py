@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -231,7 +232,7 @@ def test_secrets_that_ended_while_nothing_ran_never_sign_again(tmp_path: Path) -
 
 
 def _let_time_pass(folder: Path) -> None:
-    with sqlite3.connect(folder / "gateway.db") as connection:
+    with closing(sqlite3.connect(folder / "gateway.db")) as connection, connection:
         connection.execute("UPDATE secrets SET expires_at = 1 WHERE expires_at IS NOT NULL")
     connection.close()
 

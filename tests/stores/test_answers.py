@@ -13,11 +13,12 @@ from msgspec.structs import replace
 from gateway.errors import Unavailable
 from gateway.models import Millis
 from gateway.sealing import key_text, new_key
-from gateway.stores.answers import KEPT, MOST, Answer, Asked, Running
+from gateway.stores.answers import BUDGET, KEPT, MOST, Answer, Asked, Running
 from gateway.stores.registry import Store
 from gateway.stores.sqlite.renewal import renew
 from gateway.stores.sqlite.upkeep import SLICE
 from gateway.stores.upkeep import Cutoffs, Removed
+from tests.stores.older import as_of
 from tests.stores.test_sealed import change, frozen, leaks, opened
 from tests.stores.test_sealed import fill as fill_secrets
 
@@ -142,6 +143,55 @@ def test_of_too_many_the_oldest_go(run: Callable[..., None]) -> None:
     run(story)
 
 
+def test_of_too_large_ones_the_oldest_go(run: Callable[..., None]) -> None:
+    async def large(store: Store, asked: Asked, size: int) -> None:
+        assert await store.answers.begin(asked, NOW) is None
+        await store.answers.keep(asked, replace(ANSWER, body=bytes(size)), NOW)
+        store.answers.end(asked)
+
+    async def story(store: Store) -> None:
+        assert store.answers._budget == BUDGET
+        store.answers._budget = 10_000
+        await large(store, key(7, "bbbbbbbb"), 9_000)
+        for number, size in enumerate((3_000, 3_000, 3_000, 100)):
+            await large(store, key(number), size)
+        known = [await found(store, key(number)) is not None for number in range(4)]
+        assert known == [True, True, True, True]
+        await large(store, key(4), 4_000)  # 3,000 of the first would be enough, but for the heads
+        known = [await found(store, key(number)) is not None for number in range(5)]
+        assert known == [False, False, True, True, True]
+        await large(store, key(5), 9_500)
+        known = [await found(store, key(number)) is not None for number in range(6)]
+        assert known == [False, False, False, False, False, True]
+        assert await found(store, key(7, "bbbbbbbb")) is not None
+
+    run(story)
+
+
+def test_the_sizes_of_those_of_before_count(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.db"
+
+    async def first(store: Store) -> None:
+        for number in range(3):
+            await fill(store, key(number))
+            await fill(store, key(number, "bbbbbbbb"))
+
+    async def second(store: Store) -> None:
+        size = len(ANSWER.body or b"") // 2
+        with closing(sqlite3.connect(path)) as connection:
+            begins = [row[0] for row in connection.execute("SELECT begins FROM answers")]
+            (one,) = connection.execute("SELECT DISTINCT length(sealed) FROM answers").fetchone()
+        assert begins == [0, 0, one, one, 2 * one, 2 * one]
+        store.answers._budget = 2 * one + size
+        await fill(store, key(3))
+        known = [await found(store, key(number)) is not None for number in range(4)]
+        assert known == [False, False, True, True]
+
+    opened(path, first)
+    as_of(path, 7)
+    opened(path, second)
+
+
 def test_what_is_too_old_goes_in_slices(run: Callable[..., None]) -> None:
     async def story(store: Store) -> None:
         store.upkeep._seconds = lambda: 0.0
@@ -230,7 +280,7 @@ def test_another_master_key_seals_them_anew(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         before = [value for (value,) in connection.execute("SELECT sealed FROM answers")]
     to = tmp_path / "next.key"
-    assert renew(path, key=old, to=to).secrets == 4
+    assert renew(path, key=old, to=to).secrets == 5
     everything = b"".join(frozen(tmp_path).values())
     assert [value for value in before if len(value) > 9 and value in everything] == []
     opened(path, second, key=to.read_bytes())

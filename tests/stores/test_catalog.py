@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -36,7 +37,7 @@ CRM = Subscription(
 
 
 def query(store: Store, sql: str, *parameters: object) -> list[Any]:
-    with sqlite3.connect(store.path) as connection:
+    with closing(sqlite3.connect(store.path)) as connection, connection:
         return connection.execute(sql, parameters).fetchall()
 
 
@@ -48,7 +49,7 @@ async def subscription(store: Store, name: str) -> Subscription:
 async def accept(store: Store, number: int) -> str:
     """Take in an event of the order in the first row; its id."""
     receipt = await store.outbox.accept(intake(number), one_event)
-    with sqlite3.connect(store.path) as connection:
+    with closing(sqlite3.connect(store.path)) as connection, connection:
         connection.execute("UPDATE events SET order_row = 1")
     return receipt.events[0]
 
@@ -60,7 +61,7 @@ def history(store: Store, name: str) -> int | None:
 
 def backdate(store: Store, *recorded: int) -> None:
     """Replace the events by bare ones with these recording times; 0 leaves a gap in the ids."""
-    with sqlite3.connect(store.path) as connection:
+    with closing(sqlite3.connect(store.path)) as connection, connection:
         connection.execute("DELETE FROM deliveries")
         connection.execute("DELETE FROM events")
         connection.executemany(
@@ -109,7 +110,7 @@ def test_history_is_asked_for_once(run: Run) -> None:
         assert history(store, "a") is None  # it was there before `from` was
         new = msgspec.structs.replace(A, name="new", start=Millis(0))
         await store.catalog.sync([new])
-        with sqlite3.connect(store.path) as connection:
+        with closing(sqlite3.connect(store.path)) as connection, connection:
             connection.execute("UPDATE subscriptions SET history = NULL")
         statuses = await store.catalog.sync([new])
         assert not any(status.catching_up for status in statuses)
@@ -331,7 +332,7 @@ def test_what_an_older_program_stored_had_no_order(run: Run) -> None:
     async def story(store: Store) -> None:
         await accept(store, 1)
         await accept(store, 2)
-        with sqlite3.connect(store.path) as connection:
+        with closing(sqlite3.connect(store.path)) as connection, connection:
             connection.execute("""UPDATE subscriptions SET declared = '{"mode":"structured"}'""")
         await store.catalog.sync([msgspec.structs.replace(A, ordering=Ordering.ORDER), B])
         rows = query(store, "SELECT state FROM deliveries WHERE subscription = 1 ORDER BY id")
@@ -367,7 +368,7 @@ def test_batches_come_apart_when_they_are_given_up(run: Run) -> None:
 def test_health_and_handshake_are_read_and_reset(run: Run) -> None:
     async def story(store: Store) -> None:
         health = Health(failing_since=NOW, broken_until=Millis(NOW + 9), trips=2)
-        with sqlite3.connect(store.path) as connection:
+        with closing(sqlite3.connect(store.path)) as connection, connection:
             connection.execute(
                 "UPDATE subscriptions SET failing_since = ?, broken_until = ?, trips = ?,"
                 " state = 'gone', reason = 'r' WHERE name = 'a'",

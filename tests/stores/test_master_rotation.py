@@ -21,7 +21,7 @@ from gateway.stores.sqlite.sealed import sealed_values
 from tests.acceptance.harness import Gateway
 from tests.stores.test_sealed import check, fill, frozen, opened, refused
 
-SEALED = 4  # values that `fill` makes: two signing secrets, the headers, the handshake
+SEALED = 5  # values that `fill` makes: two signing secrets, the headers, the URL, the handshake
 KILLS = 40  # at random moments
 
 

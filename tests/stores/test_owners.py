@@ -10,15 +10,8 @@ import pytest
 from gateway.keys import Role
 from gateway.stores.migrate import migrate
 from gateway.stores.sqlite import making
+from tests.stores.older import as_of
 from tests.web.test_api import Caller, play
-
-OLD = (
-    "DROP INDEX subscriptions_owner",
-    "ALTER TABLE subscriptions DROP COLUMN owner",
-    "ALTER TABLE subscriptions DROP COLUMN target",
-    "DELETE FROM migrations WHERE version = 7",
-    "PRAGMA user_version = 6",
-)
 
 
 async def subscribe(caller: Caller, number: int, status: int, **more: Any) -> dict[str, Any]:
@@ -118,10 +111,7 @@ def test_those_of_before_are_found_after_the_migration(tmp_path: Path) -> None:
 
     play(tmp_path, first)
     assert [row[1:] == (None, None) for row in before] == [True, False, True, False]
-    connection = sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)
-    for statement in OLD:
-        connection.execute(statement)
-    connection.close()
+    as_of(tmp_path / "gateway.db", 6)
     play(tmp_path, second)
 
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -202,7 +203,8 @@ def test_the_request_of_a_made_subscription_has_the_secrets_of_now(run: Run) -> 
             assert known.secrets == (parse_secret(OTHER),)
             await store.catalog.remove("c", NOW)
             _, known = await records.delivery_request(row.id, NOW)
-            assert (known.url, known.secrets, known.declared) == (made.url, (), False)
+            host = "http://a.example"
+            assert (known.url, known.secrets, known.declared) == (host, (), False)
 
     run(story)
 
@@ -227,7 +229,7 @@ def test_what_retention_took_is_missed_by_nothing(run: Run, gone: str) -> None:
     async def story(store: Store) -> None:
         await told(store, 1)
         await settle(store, await claimed(store, Wanted(1)), Step.DELIVERED, status=200)
-        with sqlite3.connect(store.path) as connection:
+        with closing(sqlite3.connect(store.path)) as connection, connection:
             connection.execute(f"DELETE FROM {gone}")
         connection.close()
         async with store.records() as records:
@@ -253,7 +255,7 @@ def test_a_batch_without_its_leader_is_still_shown(run: Run) -> None:
         await told(store, 2)
         sent = await claimed(store, Wanted(1, batch=2))
         await settle(store, sent, Step.DELIVERED, status=200)
-        with sqlite3.connect(store.path) as connection:
+        with closing(sqlite3.connect(store.path)) as connection, connection:
             connection.execute("DELETE FROM deliveries WHERE id = leader")
             connection.execute("DELETE FROM attempts")
         connection.close()
@@ -267,7 +269,7 @@ def test_a_batch_without_its_leader_is_still_shown(run: Run) -> None:
 
 def test_an_older_schema_is_not_read(run: Run) -> None:
     async def story(store: Store) -> None:
-        with sqlite3.connect(store.path) as connection:
+        with closing(sqlite3.connect(store.path)) as connection, connection:
             connection.execute("PRAGMA user_version = 2")
         connection.close()
         with pytest.raises(StartupError, match=r"has schema 2, .* `gateway serve` brings it up"):

@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import stat
 from collections.abc import Callable, Coroutine
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ def test_a_sample_has_a_limit(tmp_path: Path, body: str) -> None:
         rejections.keep("shop", "é" * 90_000, sent)
 
     run(tmp_path, story)
-    with sqlite3.connect(rejected_path(tmp_path / "gateway.db")) as connection:
+    with closing(sqlite3.connect(rejected_path(tmp_path / "gateway.db"))) as connection, connection:
         ((size,),) = connection.execute(
             "SELECT length(CAST(reason AS BLOB)) + length(CAST(headers AS BLOB))"
             " + length(CAST(body AS BLOB)) FROM rejected"
@@ -224,7 +225,7 @@ def broken(kind: str, path: Path) -> None:
     elif kind == "no database":
         path.write_bytes(b"no database at all" * 500)
     else:
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("CREATE TABLE rejected (x)")
             if kind == "newer":
                 connection.execute(f"PRAGMA application_id = {rejected.APPLICATION_ID}")

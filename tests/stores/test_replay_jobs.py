@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +223,7 @@ def copied(path: Path, number: int) -> Path:
     """The file as a `kill -9` at this moment would leave it."""
     copy = path.with_name(f"{number}.db")
     copy.touch(0o600)
-    with sqlite3.connect(path) as source, sqlite3.connect(copy) as target:
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)
     source.close()
     target.close()

@@ -31,11 +31,11 @@ FIRST = "whsec_" + base64.b64encode(b"FirstSecretThatWasRotatedAway002").decode(
 CRM = Subscription(
     id=0,
     name="crm",
-    url="https://crm.example/in",
+    url="https://crm.example:8443/canary-of-a-path?token=canary-of-a-query",
     headers=(("Authorization", HEADER), ("X-Shop", b"berlin-canary")),
     declared=False,
 )
-SHAKEN = Handshake(state=Consent.DENIED, reason="no", secret=CONSENT, asked_for="x")
+SHAKEN = Handshake(state=Consent.DENIED, reason="no", secret=CONSENT, asked_for=f"o {CRM.url}")
 
 Story = Callable[[Store], Coroutine[Any, Any, None]]
 
@@ -66,9 +66,9 @@ async def check(store: Store) -> None:
     """All secrets are what they were."""
     (status,) = await store.catalog.refresh()
     assert status.subscription.headers == CRM.headers
+    assert status.subscription.url == CRM.url
     assert status.subscription.secrets == (parse_secret(SIGNING), parse_secret(FIRST))
-    assert status.handshake is not None
-    assert (status.handshake.secret, status.handshake.reason) == (CONSENT, "no")
+    assert status.handshake == SHAKEN
 
 
 def plain(text: str) -> list[bytes]:
@@ -118,8 +118,8 @@ def old_database(path: Path) -> None:
         made = msgspec.msgpack.encode(msgspec.structs.replace(CRM, secrets=()))
         for number in range(1, 40):
             connection.execute(
-                "INSERT INTO subscriptions (id, name, declared, enabled, made) VALUES (?, ?, '{}', 1, ?)",
-                (number, f"other-{number}", made),
+                "INSERT INTO subscriptions (id, name, declared, enabled, made) VALUES (?, ?, ?, 1, ?)",
+                (number, f"other-{number}", msgspec.json.encode({"url": CRM.url}), made),
             )
             for text in (FIRST, SIGNING):
                 connection.execute(
@@ -259,6 +259,8 @@ def test_with_nothing_sealed_another_key_takes_over(tmp_path: Path) -> None:
         "UPDATE secrets SET secret = (SELECT secret FROM secrets WHERE id = 2) WHERE id = 1",
         "UPDATE subscriptions SET headers = (SELECT min(headers) FROM subscriptions)",
         "UPDATE subscriptions SET consent = headers",
+        "UPDATE subscriptions SET url = (SELECT min(url) FROM subscriptions)",
+        "UPDATE subscriptions SET url = substr(url, 1, 40)",
         "UPDATE secrets SET secret = substr(secret, 1, 30)",
         f"UPDATE secrets SET secret = CAST('{SIGNING}' AS BLOB)",
     ],
@@ -291,12 +293,12 @@ def test_what_lay_in_plain_is_sealed_when_the_file_is_opened(
         statuses = {one.subscription.name: one for one in await store.catalog.refresh()}
         assert set(statuses) == {"crm", "file"}
         crm = statuses["crm"]
-        assert crm.subscription.headers == CRM.headers
+        assert (crm.subscription.headers, crm.subscription.url) == (CRM.headers, CRM.url)
         assert crm.subscription.secrets == (parse_secret(SIGNING), parse_secret(FIRST))
         assert crm.handshake == SHAKEN
 
     opened(path, story)
-    assert "sealed 4 secrets which lay in plain" in caplog.text
+    assert "sealed 5 secrets which lay in plain" in caplog.text
     caplog.clear()
     opened(path, story)
     assert "sealed" not in caplog.text
@@ -328,8 +330,8 @@ def test_what_is_removed_or_declared_leaves_nothing_sealed(tmp_path: Path) -> No
 
     opened(path, story)
     with closing(sqlite3.connect(path)) as connection:
-        left = connection.execute("SELECT headers, consent FROM subscriptions").fetchall()
-        assert left == [(None, None)]
+        left = connection.execute("SELECT headers, consent, url FROM subscriptions").fetchall()
+        assert left == [(None, None, None)]
         assert connection.execute("SELECT * FROM secrets").fetchall() == []
 
 
@@ -363,21 +365,27 @@ def test_reading_needs_no_key_but_for_a_signature(tmp_path: Path) -> None:
     key = (tmp_path / "gateway.db.key").read_bytes()
     (tmp_path / "gateway.db.key").unlink()
 
+    shown: list[str] = []
+
     async def read(key: bytes | None) -> Subscription:
         async with make_records(f"sqlite:///{path}", key=key) as records:
             detail = await records.subscription("crm")
             assert len(detail.secrets) == 2
             assert detail.handshake is not None
-            assert "canary" not in repr(detail)
+            assert repr(detail).count("canary") == repr(detail.settings).count("canary")
+            shown.append(detail.settings["url"])
             return (await records.delivery_request("dl_1", NOW))[1]
 
     known = asyncio.run(read(key))
     assert known.secrets == (parse_secret(SIGNING), parse_secret(FIRST))
     assert known.headers == (("Authorization", b""), ("X-Shop", b""))
+    assert known.url == CRM.url
     with pytest.raises(StartupError, match="is not here: put it back"):
         asyncio.run(read(None))
     with pytest.raises(StartupError, match="take the master key that the gateway runs with"):
         asyncio.run(read(key_text(new_key()).encode()))
+    host = "https://crm.example:8443"
+    assert shown == [f"{host}/canary-of-a-path?***", host, host]
 
 
 def test_a_key_file_that_others_may_read_is_told(

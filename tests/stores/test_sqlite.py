@@ -4,6 +4,7 @@ import asyncio
 import os
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_one_owner(tmp_path: Path) -> None:
 
 def test_a_foreign_database_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "foreign.db"
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE theirs (x)")
     connection.close()
     before = path.read_bytes()
@@ -64,7 +65,7 @@ def test_a_foreign_database_is_left_as_it_is(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "new.db"
     closed(opened(path))
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
     with pytest.raises(StartupError, match="schema 99"):
@@ -74,7 +75,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
 def test_changed_migrations_are_noticed(tmp_path: Path) -> None:
     path = tmp_path / "new.db"
     closed(opened(path))
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE migrations SET checksum = 'x'")
     connection.close()
     with pytest.raises(StartupError, match=r"another text of 0001_initial\.sql"):

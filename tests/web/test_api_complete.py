@@ -82,7 +82,7 @@ def own(operation: Operation) -> set[str]:
 def alike(operation: Operation) -> set[str]:
     """The problems that follow from what the row says beside `codes`."""
     sent = operation.body is not None or operation.takes
-    repeated = operation.method == "POST"
+    repeated = operation.once
     return {
         *("unauthenticated", "bad_request", "internal"),
         *(("forbidden",) if set(Role) - operation.roles else ()),
@@ -243,7 +243,7 @@ def bug(*_: object) -> None:
 
 async def meets_a_bug(stage: Stage, ask: Ask, patch: pytest.MonkeyPatch) -> None:
     """A repeat while the first one is under way, another request of its name, and its own end."""
-    if ask.operation.method != "POST":
+    if not ask.operation.once:
         check(ask, await stage.send(ask), 500)
         return
     answers = stage.world.gateway.store.answers

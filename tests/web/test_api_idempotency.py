@@ -319,9 +319,25 @@ def test_what_was_in_the_way_is_still_said(tmp_path: Path) -> None:
         taken = await sender.post(SUBSCRIPTIONS, {**body, "url": "https://other.example/"}, "two")
         problem(taken, 409, "conflict")
         assert "retry-after" not in taken.headers
+        assert count(sender.world, "answers") == 1
         await sender.world.gateway.unsubscribe("crm")
+        # What is in the way may pass by itself, and nothing was done: so it is done now.
         again = await sender.post(SUBSCRIPTIONS, {**body, "url": "https://other.example/"}, "two")
-        same(taken, again)
+        assert (again.status_code, idempotency.REPLAYED in again.headers) == (201, False)
+
+    play(tmp_path, story)
+
+
+def test_what_changes_nothing_is_done_again(tmp_path: Path) -> None:
+    async def story(sender: Sender) -> None:
+        for types in (["order.paid"], ["order.created"]):  # neither kept, nor held against another
+            body = {"types": types, "type": "order.paid"}
+            answers = [await sender.post(f"{SUBSCRIPTIONS}/test-filter", body) for _ in range(2)]
+            for answer in answers:
+                assert answer.status_code == 200, answer.text
+                assert answer.json()["matched"] is (types == ["order.paid"])
+                assert idempotency.REPLAYED not in answer.headers
+        assert count(sender.world, "answers") == 0
 
     play(tmp_path, story)
 

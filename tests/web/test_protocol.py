@@ -31,7 +31,7 @@ from tests.web.listener import (
 )
 
 
-@pytest.fixture(scope="module", params=[App, Plain], ids=["with a short way", "without"])
+@pytest.fixture(scope="module", params=[App, pytest.param(Plain, marks=pytest.mark.slow)])
 def shared(request: pytest.FixtureRequest) -> Iterator[Listener]:
     with listening(app=request.param) as listener:
         yield listener

@@ -7,17 +7,24 @@ import msgspec
 
 from gateway.models import Millis
 from gateway.sealing import Sealer, SealError
-from gateway.stores.answers import KEPT, MOST, Answer, Asked, Running
+from gateway.stores.answers import BUDGET, KEPT, MOST, Answer, Asked, Running
 from gateway.stores.sqlite.sealed import open_answer, seal_answer
 from gateway.stores.sqlite.writer import Batch, Writer
 
 FIND = "SELECT sealed FROM answers WHERE principal = ? AND key = ? AND kept_at > ?"
-NEWEST = "SELECT coalesce(max(number), 0) FROM answers WHERE principal = ?"
+NEWEST = (
+    "SELECT number, begins + length(sealed) FROM answers WHERE principal = ?"
+    " ORDER BY number DESC LIMIT 1"
+)
 KEEP = (
-    "INSERT OR REPLACE INTO answers (principal, key, number, kept_at, sealed)"
-    " VALUES (?, ?, ?, ?, ?)"
+    "INSERT OR REPLACE INTO answers (principal, key, number, kept_at, begins, sealed)"
+    " VALUES (?, ?, ?, ?, ?, ?)"
 )
 REMOVE = "DELETE FROM answers WHERE principal = ? AND number <= ?"
+REMOVE_LARGE = (
+    "DELETE FROM answers WHERE principal = ?1 AND number < (SELECT number FROM answers"
+    " WHERE principal = ?1 AND begins >= ?2 ORDER BY number LIMIT 1)"
+)
 
 logger = logging.getLogger("gateway.store")
 
@@ -28,8 +35,15 @@ _answer = msgspec.msgpack.Decoder(Answer)
 class SqliteAnswers:
     """`Answers` on the writer's connection. One process owns the file, so it knows what is running."""
 
-    def __init__(self, writer: Writer, *, sealer: Callable[[], Sealer], most: int = MOST) -> None:
-        self._writer, self._sealer, self._most = writer, sealer, most
+    def __init__(
+        self,
+        writer: Writer,
+        *,
+        sealer: Callable[[], Sealer],
+        most: int = MOST,
+        budget: int = BUDGET,
+    ) -> None:
+        self._writer, self._sealer, self._most, self._budget = writer, sealer, most, budget
         self._running: dict[tuple[str, bytes], bytes] = {}
 
     async def begin(self, asked: Asked, now: Millis) -> Answer | Running | None:
@@ -53,13 +67,18 @@ class SqliteAnswers:
         """See `gateway.stores.answers.Answers`."""
         sealed = seal_answer(self._sealer(), asked.principal, asked.key, _pack(answer))
         # What it tells of is done, so it has to be kept even when many others wait.
-        await self._writer.submit(
-            lambda batch: _keep(batch, asked, sealed, now, self._most), bounded=False
-        )
+        await self._writer.submit(lambda batch: self._put(batch, asked, sealed, now), bounded=False)
 
     def end(self, asked: Asked) -> None:
         """See `gateway.stores.answers.Answers`."""
         self._running.pop((asked.principal, asked.key), None)
+
+    def _put(self, batch: Batch, asked: Asked, sealed: bytes, now: Millis) -> None:
+        execute = batch.connection.execute
+        number, begins = execute(NEWEST, (asked.principal,)).fetchone() or (0, 0)
+        execute(KEEP, (asked.principal, asked.key, number + 1, now, begins, sealed))
+        execute(REMOVE, (asked.principal, number + 1 - self._most))
+        execute(REMOVE_LARGE, (asked.principal, begins + len(sealed) - self._budget))
 
     def _opened(self, asked: Asked, sealed: bytes | None) -> Answer | None:
         if sealed is None:
@@ -75,10 +94,3 @@ class SqliteAnswers:
 def _find(batch: Batch, asked: Asked, now: Millis) -> bytes | None:
     row = batch.connection.execute(FIND, (asked.principal, asked.key, now - KEPT)).fetchone()
     return None if row is None else bytes(row[0])
-
-
-def _keep(batch: Batch, asked: Asked, sealed: bytes, now: Millis, most: int) -> None:
-    execute = batch.connection.execute
-    (newest,) = execute(NEWEST, (asked.principal,)).fetchone()
-    execute(KEEP, (asked.principal, asked.key, newest + 1, now, sealed))
-    execute(REMOVE, (asked.principal, newest + 1 - most))

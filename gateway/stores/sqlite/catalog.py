@@ -3,9 +3,9 @@
 A subscription that was removed keeps its row, whose `made` is then empty: its deliveries are still
 explained under its name. A new one of that name is another row, with another id.
 
-The secrets and the headers of subscriptions that no configuration declares, and what makes the URL
-of a handshake's callback secret, are sealed in the file (gateway/sealing.py). They are opened when
-the catalog is read, and never for a delivery.
+The secrets, the headers and the URLs of subscriptions that no configuration declares, and what a
+handshake has of URLs, are sealed in the file (gateway/sealing.py). They are opened when the catalog
+is read, and never for a delivery.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -44,7 +44,7 @@ _handshake = msgspec.msgpack.Decoder(Handshake)
 
 STATUS = (
     "id, name, enabled, state, reason, hold_until, last_success, made, history IS NOT NULL,"
-    " failing_since, broken_until, trips, handshake, headers, consent"
+    " failing_since, broken_until, trips, handshake, headers, consent, url"
 )
 
 
@@ -193,8 +193,8 @@ class SqliteCatalog:
 
     def _status_of(self, row: Sequence[Any], secrets: Sequence[bytes]) -> Status:
         number, name, enabled, state, reason, hold_until, last_success, made = row[:8]
-        catching_up, failing_since, broken_until, trips, handshake, headers, consent = row[8:]
-        subscription = self._subscription(number, name, made, secrets, headers)
+        catching_up, failing_since, broken_until, trips, handshake, headers, consent, url = row[8:]
+        subscription = self._subscription(number, name, made, secrets, headers=headers, url=url)
         return Status(
             subscription=msgspec.structs.replace(subscription, id=number, enabled=bool(enabled)),
             state=state,
@@ -212,16 +212,20 @@ class SqliteCatalog:
         name: str,
         made: bytes | None,
         secrets: Sequence[bytes],
+        *,
         headers: bytes | None,
+        url: bytes | None,
     ) -> Subscription:
         if made is None:
             dropped = Subscription(id=number, name=name, url="", declared=False)
             return (self._declared or {}).get(name, dropped)
-        return opened(made, self._sealer(), number, headers, secrets)
+        return opened(made, self._sealer(), number, headers=headers, url=url, secrets=secrets)
 
     def _handshake(self, number: int, stored: bytes, consent: bytes | None) -> Handshake:
-        secret = open_consent(self._sealer(), number, consent)
-        return msgspec.structs.replace(_handshake.decode(stored), secret=secret)
+        secret, asked_for = open_consent(self._sealer(), number, consent)
+        return msgspec.structs.replace(
+            _handshake.decode(stored), secret=secret, asked_for=asked_for
+        )
 
 
 def _sync(batch: Batch, declared: Sequence[Subscription]) -> None:
@@ -239,7 +243,7 @@ def _sync(batch: Batch, declared: Sequence[Subscription]) -> None:
         execute("DELETE FROM secrets WHERE subscription = ?", (row[0],))
         execute(
             "UPDATE subscriptions SET declared = ?, enabled = ?, made = NULL, headers = NULL,"
-            " owner = NULL, target = NULL WHERE id = ?",
+            " owner = NULL, target = NULL, url = NULL WHERE id = ?",
             (described(subscription), int(subscription.enabled), row[0]),
         )
     note_revision(batch.connection)
@@ -273,10 +277,12 @@ def _consent(batch: Batch, sealer: Sealer, handshakes: Mapping[str, Handshake]) 
         except NotFound:
             unknown.append(name)
             continue
-        bare = msgspec.structs.replace(handshake, secret="")
+        bare = msgspec.structs.replace(handshake, secret="", asked_for="")
+        secret, asked_for = handshake.secret, handshake.asked_for
+        sealed = seal_consent(sealer, number, secret=secret, asked_for=asked_for)
         batch.connection.execute(
             "UPDATE subscriptions SET handshake = ?, consent = ? WHERE id = ?",
-            (pack(bare), seal_consent(sealer, number, handshake.secret), number),
+            (pack(bare), sealed, number),
         )
     return unknown
 

@@ -9,7 +9,14 @@ from gateway.models import Millis, Mode, Subscription
 from gateway.sealing import Sealer
 from gateway.signing import parse_secret
 from gateway.stores.base import BY_HAND
-from gateway.stores.sqlite.sealed import open_secret, seal_headers, seal_secret, without_values
+from gateway.stores.sqlite.sealed import (
+    open_secret,
+    seal_headers,
+    seal_secret,
+    seal_url,
+    target_of,
+    without_values,
+)
 from gateway.stores.sqlite.subscriptions import (
     Row,
     described,
@@ -21,7 +28,7 @@ from gateway.stores.sqlite.subscriptions import (
     revive,
     secrets_of,
     step_aside,
-    target_of,
+    without_path,
 )
 from gateway.stores.sqlite.writer import Batch
 
@@ -55,10 +62,7 @@ def create(
         raise Conflict(f"{whose} a subscription {name}: remove it first, or take another name")
     bare = _bare(subscription)
     number = insert(batch.connection, bare, made=pack(without_values(bare)))
-    batch.connection.execute(
-        "UPDATE subscriptions SET headers = ? WHERE id = ?",
-        (seal_headers(sealer, number, subscription.headers), number),
-    )
+    _seal(batch, sealer, number, subscription)
     if not subscription.pull:  # nothing is sent, so nothing is signed
         _keep_secret(batch, sealer, number, secret, now)
     note_revision(batch.connection)
@@ -71,7 +75,7 @@ def put(batch: Batch, sealer: Sealer, wanted: Subscription, secret: str, now: Mi
     Of those without a URL it is the one of the same name. That one keeps its name, its secret, and what it was given of the past; it goes on, unless a
     person holds it. `Conflict`.
     """
-    number = _of_name(batch, wanted) if wanted.pull else _with_url(batch, wanted)
+    number = _of_name(batch, wanted) if wanted.pull else _with_url(batch, sealer, wanted)
     if number is None:
         _check_room(batch, wanted.owner)
         number = create(batch, sealer, wanted, secret, now)
@@ -105,7 +109,8 @@ def change(
         raise Conflict(
             "from: is for a new subscription; a replay sends past events to one that is there"
         )
-    if after.url != before.url and after.owner and _with_url(batch, after) is not None:
+    moved = after.url != before.url
+    if moved and after.owner and _with_url(batch, sealer, after) is not None:
         raise Conflict("url: this key has made another subscription for that URL")
     _write(batch, sealer, before, after)
     return row.number
@@ -124,12 +129,14 @@ def remove(batch: Batch, key: str | int, declared: Collection[str] | None) -> in
             f"subscription {name} is the configuration's: take it out there, and restart"
             " the gateway"
         )
-    batch.connection.execute("DELETE FROM secrets WHERE subscription = ?", (row.number,))
-    batch.connection.execute(
+    execute = batch.connection.execute
+    execute("DELETE FROM secrets WHERE subscription = ?", (row.number,))
+    (shown,) = execute("SELECT declared FROM subscriptions WHERE id = ?", (row.number,)).fetchone()
+    execute(
         "UPDATE subscriptions SET state = 'gone', reason = ?, enabled = 0, made = x'',"
         " hold_until = NULL, history = NULL, handshake = NULL, headers = NULL, consent = NULL,"
-        " owner = NULL, target = NULL WHERE id = ?",
-        (REMOVED, row.number),
+        " owner = NULL, target = NULL, url = NULL, declared = ? WHERE id = ?",
+        (REMOVED, without_path(shown), row.number),
     )
     note_revision(batch.connection)
     return row.number
@@ -192,11 +199,24 @@ def _bare(subscription: Subscription) -> Subscription:
     return msgspec.structs.replace(subscription, id=0, secrets=(), declared=False)
 
 
-def _with_url(batch: Batch, wanted: Subscription) -> int | None:
+def _seal(batch: Batch, sealer: Sealer, number: int, subscription: Subscription) -> None:
+    """What of it is not in `made`."""
+    batch.connection.execute(
+        "UPDATE subscriptions SET headers = ?, url = ?, target = ? WHERE id = ?",
+        (
+            seal_headers(sealer, number, subscription.headers),
+            seal_url(sealer, number, subscription.url),
+            target_of(sealer, subscription.owner, subscription.url),
+            number,
+        ),
+    )
+
+
+def _with_url(batch: Batch, sealer: Sealer, wanted: Subscription) -> int | None:
     """The one that the same key has made for the same URL."""
     row = batch.connection.execute(
         "SELECT id FROM subscriptions WHERE owner = ? AND target = ? ORDER BY id LIMIT 1",
-        (wanted.owner, target_of(wanted)),
+        (wanted.owner, target_of(sealer, wanted.owner, wanted.url)),
     ).fetchone()
     return None if row is None else int(row[0])
 
@@ -228,7 +248,7 @@ def _before(batch: Batch, sealer: Sealer, row: Row) -> Subscription:
     """As the catalog has it."""
     assert row.made is not None
     secrets = secrets_of(batch, sealer, row.number)
-    found = opened(row.made, sealer, row.number, row.headers, secrets)
+    found = opened(row.made, sealer, row.number, headers=row.headers, url=row.url, secrets=secrets)
     return msgspec.structs.replace(found, id=row.number, enabled=row.enabled)
 
 
@@ -248,18 +268,16 @@ def _write(batch: Batch, sealer: Sealer, before: Subscription, after: Subscripti
         )
     bare = _bare(after)
     batch.connection.execute(
-        "UPDATE subscriptions SET declared = ?, made = ?, headers = ?, enabled = ?, owner = ?,"
-        " target = ? WHERE id = ?",
+        "UPDATE subscriptions SET declared = ?, made = ?, enabled = ?, owner = ? WHERE id = ?",
         (
             described(bare),
             pack(without_values(bare)),
-            seal_headers(sealer, before.id, after.headers),
             int(after.enabled),
             after.owner,
-            target_of(after),
             before.id,
         ),
     )
+    _seal(batch, sealer, before.id, after)
 
 
 def _newest_secret(batch: Batch, sealer: Sealer, subscription: int) -> str:

@@ -18,9 +18,12 @@ from gateway.stores.sqlite.opening import look_into
 from gateway.stores.sqlite.sealed import (
     CHECK,
     KNOWN,
+    SCHEMA,
     reseal,
     reseal_answers,
+    retarget,
     seal_plain,
+    seal_urls,
     sealed_values,
 )
 
@@ -83,7 +86,7 @@ class Master:
         elif self._next.exists() and self._is_next(self._key):
             _put(self.path)  # a rotation was interrupted at its very end
         self._sealer = Sealer(self._key)
-        if not self._known:
+        if not self._known or _sealed_at(connection) < SCHEMA:
             _seal_first(connection, self._sealer)
 
     def renew(self, connection: sqlite3.Connection, to: Path | None) -> int:
@@ -109,6 +112,7 @@ class Master:
 
             count = reseal(connection, change)
             reseal_answers(connection, change)
+            retarget(connection, new)
             _know(connection, new)
         if to is None:
             _put(self.path)
@@ -198,11 +202,14 @@ def _opens(key: bytes, record: str, sealed: bytes) -> bool:
 def _seal_first(connection: sqlite3.Connection, sealer: Sealer) -> None:
     """Seal what is there, and write down with which key; in one transaction."""
     with _wiping(connection):
-        plain = connection.execute("SELECT 1 FROM master").fetchone() is None
-        count = seal_plain(connection, sealer) if plain else 0
+        schema = _sealed_at(connection)
+        count = 0 if schema else seal_plain(connection, sealer)
+        if schema < SCHEMA:
+            count += seal_urls(connection, sealer)
         _know(connection, sealer)
-    if count:
+    if schema < SCHEMA:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()  # plain pages lay there too
+    if count:
         logger.info("sealed %d secrets which lay in plain; older copies of the file do", count)
 
 
@@ -223,7 +230,15 @@ def _wiping(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _know(connection: sqlite3.Connection, sealer: Sealer) -> None:
     sealed = sealer.seal(CHECK, KNOWN)
-    connection.execute("INSERT OR REPLACE INTO master VALUES (1, ?)", (sealed,))
+    connection.execute(
+        "INSERT OR REPLACE INTO master (id, sealed, schema) VALUES (1, ?, ?)", (sealed, SCHEMA)
+    )
+
+
+def _sealed_at(connection: sqlite3.Connection) -> int:
+    """The schema as of which all is sealed; 0 where nothing is."""
+    row = connection.execute("SELECT schema FROM master").fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _given(text: bytes) -> bytes:

@@ -198,7 +198,7 @@ class SqliteRecords:
 
     async def subscription(self, name: str) -> SubscriptionDetail:
         """See `gateway.stores.base.Records`."""
-        return await subscription_detail(self._reading, name)
+        return await subscription_detail(self._reading, name, self._master.reader)
 
     async def sources(self) -> Mapping[str, tuple[Poll | None, int]]:
         """See `gateway.stores.base.Records`."""

@@ -21,7 +21,7 @@ from gateway.stores.sqlite.reading import (
     delivery_row,
     number_of,
 )
-from gateway.stores.sqlite.sealed import open_secret
+from gateway.stores.sqlite.sealed import open_secret, open_url
 from gateway.stores.views import DeliveryStory, Standing
 
 STANDING = (
@@ -60,12 +60,12 @@ async def request_of(
     """A delivery as it is sent, and its subscription as the store knows it; `NotFound`.
 
     A member of a batch is sent as that batch. The secrets are those that the store has at `now`:
-    where there are any, `sealer` opens them, or `StartupError`. Of own headers only the names are
-    told.
+    where there are any, `sealer` opens them, and the URL, or `StartupError`. Of own headers only the
+    names are told, and of the URL of one that was removed only the host.
     """
     number, _ = await _found(reading, name)
     rows = await reading.fetch(
-        "SELECT s.id, s.name, s.declared, s.made, d.leader"
+        "SELECT s.id, s.name, s.declared, s.made, s.url, d.leader"
         " FROM deliveries d JOIN subscriptions s ON s.id = d.subscription WHERE d.id = ?",
         (number,),
     )
@@ -74,18 +74,25 @@ async def request_of(
         " AND (expires_at IS NULL OR expires_at > ?) ORDER BY id DESC",
         (rows[0][0], now),
     )
-    subscription = _subscription(rows[0], _opened(sealed, sealer) if sealed else ())
-    leader = rows[0][4]
+    subscription = _subscription(rows[0])
+    if sealed:
+        url, secrets = _opened(rows[0], sealed, sealer)
+        subscription = msgspec.structs.replace(subscription, url=url, secrets=secrets)
+    leader = rows[0][5]
     if leader is not None:  # it was batched, whatever the mode is by now
         subscription = msgspec.structs.replace(subscription, mode=Mode.BATCH)
     delivery = await _delivery(reading, number, subscription, leader)
     return delivery, subscription
 
 
-def _opened(rows: Sequence[Row], sealer: Callable[[], Sealer]) -> Sequence[bytes]:
+def _opened(
+    row: Row, secrets: Sequence[Row], sealer: Callable[[], Sealer]
+) -> tuple[str, tuple[bytes, ...]]:
+    """The URL and the secrets: whatever has a URL that is sealed has secrets too."""
     key = sealer()
     try:
-        return [parse_secret(open_secret(key, *row)) for row in rows]
+        signing = tuple(parse_secret(open_secret(key, *secret)) for secret in secrets)
+        return open_url(key, row[0], row[4]), signing
     except SealError as error:
         raise StartupError(
             f"the secrets of this subscription cannot be opened: {error}; take the master key that"
@@ -120,10 +127,10 @@ async def _delivery(
     )
 
 
-def _subscription(row: Row, secrets: Sequence[bytes]) -> Subscription:
+def _subscription(row: Row) -> Subscription:
     number, name, declared, made = row[:4]
     if made:
-        return msgspec.structs.replace(_made.decode(made), id=number, secrets=tuple(secrets))
+        return msgspec.structs.replace(_made.decode(made), id=number)
     shown = _declared.decode(declared)
     return Subscription(
         id=number,

@@ -1,14 +1,16 @@
 """Subscriptions as they are shown: a row each for the list, and everything of one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.errors import NotFound
+from gateway.errors import NotFound, StartupError
+from gateway.sealing import Sealer, SealError
 from gateway.stores.base import Handshake
 from gateway.stores.sqlite.reading import Reading, Row
+from gateway.stores.sqlite.sealed import open_url
 from gateway.stores.views import (
     Condition,
     HandshakeRow,
@@ -30,7 +32,7 @@ OF_URLS = {  # settings that count only where something is sent
 PRESENT = (
     "SELECT name, iif(enabled, state, 'disabled'), reason, declared, hold_until, last_success,"
     " (SELECT count(*) FROM deliveries d WHERE d.subscription = s.id AND d.state < 2),"
-    " failing_since, broken_until, handshake, id, made IS NULL, trips, history"
+    " failing_since, broken_until, handshake, id, made IS NULL, trips, history, url"
     " FROM subscriptions s WHERE (made IS NULL OR length(made) > 0)"
 )
 
@@ -62,15 +64,18 @@ async def conditions(reading: Reading) -> Mapping[int, Condition]:
     return found
 
 
-async def subscription_detail(reading: Reading, name: str) -> SubscriptionDetail:
-    """Everything of one; `NotFound`."""
+async def subscription_detail(
+    reading: Reading, name: str, sealer: Callable[[], Sealer]
+) -> SubscriptionDetail:
+    """Everything of one; `NotFound`. Where `sealer` has no key, a sealed URL ends with its host."""
     rows = await reading.fetch(PRESENT + " AND name = ?", (name,))
     if not rows:
         raise NotFound(f"there is no subscription {name}")
     row = rows[0]
     settings = _declared.decode(row[3])
     if settings["url"]:
-        settings["url"] = _without_query(settings["url"])
+        whole = _opened(row[10], row[14], sealer) or settings["url"]
+        settings["url"] = _without_query(whole)
     else:
         settings = {"pull": True} | {k: v for k, v in settings.items() if k not in OF_URLS}
     secrets = await reading.fetch(
@@ -122,6 +127,14 @@ async def _history(reading: Reading, looked: int) -> History:
     """How far it came; ids have no gaps but where retention took events."""
     rows = await reading.fetch("SELECT max(id) FROM events")
     return History(looked=looked, last=rows[0][0] or 0)
+
+
+def _opened(number: int, sealed: bytes | None, sealer: Callable[[], Sealer]) -> str:
+    """Nothing where the key is not here, for whoever only looks needs none."""
+    try:
+        return "" if sealed is None else open_url(sealer(), number, sealed)
+    except (SealError, StartupError):
+        return ""
 
 
 def _without_query(url: str) -> str:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -11,8 +12,7 @@ from gateway.sealing import Sealer
 from gateway.signing import parse_secret
 from gateway.stores.base import Consent, Handshake
 from gateway.stores.sqlite.beginning import last_before
-from gateway.stores.sqlite.keys import key
-from gateway.stores.sqlite.sealed import open_headers, open_secret
+from gateway.stores.sqlite.sealed import host_of, open_headers, open_secret, open_url
 from gateway.stores.sqlite.writer import Batch
 
 UNSHOWN = {"id", "name", "enabled", "declared"}  # what other columns say
@@ -33,6 +33,7 @@ def plain(value: object) -> object:
 pack = msgspec.msgpack.Encoder(enc_hook=plain).encode
 _json = msgspec.json.Encoder(order="deterministic", enc_hook=plain)
 _made = msgspec.msgpack.Decoder(Subscription)
+_settings = msgspec.json.Decoder(dict[str, Any])
 _handshake = msgspec.msgpack.Decoder(Handshake)
 
 
@@ -44,33 +45,44 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     made: bytes | None
     enabled: bool
     headers: bytes | None
+    url: bytes | None
 
 
 def described(subscription: Subscription) -> bytes:
-    """The settings as JSON, to be shown: without secrets, which are counted, and header values."""
+    """The settings as JSON, to be shown: without secrets, which are counted, and header values.
+
+    The URL is whole where a configuration declares it, and ends with its host where none does.
+    """
     names = (field for field in subscription.__struct_fields__ if field not in UNSHOWN)
     shown = {name: getattr(subscription, name) for name in names}
     return _json.encode(
         shown
         | {
+            "url": subscription.url if subscription.declared else host_of(subscription.url),
             "secrets": len(subscription.secrets),
             "headers": [name for name, _ in subscription.headers],
         }
     )
 
 
+def without_path(shown: bytes) -> bytes:
+    """What `described` has made, with no more of the URL than its host."""
+    settings = _settings.decode(shown)
+    return _json.encode(settings | {"url": host_of(settings["url"])})
+
+
 def find(batch: Batch, key: str | int) -> Row:
     """The one of this name, or of this id; `NotFound`."""
     column = "name" if isinstance(key, str) else "id"
     row = batch.connection.execute(
-        "SELECT id, name, made, enabled, headers FROM subscriptions"  # noqa: S608
+        "SELECT id, name, made, enabled, headers, url FROM subscriptions"  # noqa: S608
         f" WHERE {column} = ? AND {PRESENT}",
         (key,),
     ).fetchone()
     if row is None:
         raise unknown(key)
-    number, name, made, enabled, headers = row
-    return Row(number=number, name=name, made=made, enabled=bool(enabled), headers=headers)
+    number, name, made, enabled, headers, url = row
+    return Row(number=number, name=name, made=made, enabled=bool(enabled), headers=headers, url=url)
 
 
 def unknown(key: str | int) -> NotFound:
@@ -79,11 +91,21 @@ def unknown(key: str | int) -> NotFound:
 
 
 def opened(
-    made: bytes, sealer: Sealer, number: int, headers: bytes | None, secrets: Sequence[bytes]
+    made: bytes,
+    sealer: Sealer,
+    number: int,
+    *,
+    headers: bytes | None,
+    url: bytes | None,
+    secrets: Sequence[bytes],
 ) -> Subscription:
     """One that no configuration declares, as it was made; `SealError`."""
-    own = open_headers(sealer, number, headers)
-    return msgspec.structs.replace(_made.decode(made), secrets=tuple(secrets), headers=own)
+    return msgspec.structs.replace(
+        _made.decode(made),
+        secrets=tuple(secrets),
+        headers=open_headers(sealer, number, headers),
+        url=open_url(sealer, number, url),
+    )
 
 
 def secrets_of(batch: Batch, sealer: Sealer, number: int) -> tuple[bytes, ...]:
@@ -94,19 +116,12 @@ def secrets_of(batch: Batch, sealer: Sealer, number: int) -> tuple[bytes, ...]:
     return tuple(parse_secret(open_secret(sealer, number, *row)) for row in rows)
 
 
-def target_of(subscription: Subscription) -> bytes | None:
-    """By which the key that made it finds it again; None where no key did, and without a URL."""
-    if subscription.owner is None or subscription.pull:
-        return None
-    return key(subscription.owner, subscription.url)
-
-
 def insert(connection: sqlite3.Connection, subscription: Subscription, made: bytes | None) -> int:
     """A new row, with its place in the past events when it asks for them; its id."""
     start = subscription.start
     number = connection.execute(
-        "INSERT INTO subscriptions (name, declared, enabled, made, history, owner, target)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO subscriptions (name, declared, enabled, made, history, owner)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
         (
             subscription.name,
             described(subscription),
@@ -114,7 +129,6 @@ def insert(connection: sqlite3.Connection, subscription: Subscription, made: byt
             made,
             None if start is None else last_before(connection, start),
             subscription.owner,
-            target_of(subscription),
         ),
     ).lastrowid
     assert number is not None

@@ -85,7 +85,7 @@ class _Endpoint:
 
     async def _answer(self, request: Request, number: str) -> Response:
         principal = OWNER if self._owner else self._let_in(request)
-        if idempotency.is_given(request):
+        if self._operation.once and idempotency.is_given(request):
             return await self._once(request, principal, number)
         return await self._act(request, principal)
 

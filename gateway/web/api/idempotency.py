@@ -35,8 +35,12 @@ SCHEMA = {
     "pattern": "^[!-~]([ -~]*[!-~])?$",  # spaces at the ends are not the value's
 }
 KEPT_HEADERS = ("content-type", "etag", "location")
-MENDABLE = {400, 401, 403, 408, 413, 415, 422}
-"""Statuses of what was refused before it did anything: it may be mended, and sent again."""
+MENDABLE = {400, 401, 403, 408, 409, 413, 415, 422}
+"""Statuses of what was refused before it did anything: it may be mended, and sent again.
+
+`Conflict` (409) too is raised before an effect, or undone with its transaction, and much of it
+passes by itself.
+"""
 
 logger = logging.getLogger("gateway.api")
 
@@ -44,8 +48,8 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 def is_given(request: Request) -> bool:
-    """Whether this request is one that acts once."""
-    return request.method == "POST" and HEADER in request.headers
+    """Whether this request came with one."""
+    return HEADER in request.headers
 
 
 def asked(

@@ -152,7 +152,7 @@ def _operation(operation: Operation, known: Mapping[int, Any]) -> dict[str, Any]
             {"name": name, "in": "header", **_described(name), "schema": {"type": "string"}}
             for name in operation.headers
         ),
-        *([IDEMPOTENCY_KEY] if operation.method == "POST" else ()),
+        *([IDEMPOTENCY_KEY] if operation.once else ()),
     ]
     if parameters:
         found["parameters"] = parameters
@@ -175,7 +175,7 @@ def _success(operation: Operation, status: int, known: Mapping[int, Any]) -> dic
         "description": DONE.get(status, "Done."),
         "headers": _headers("X-Request-Id", *operation.tells),
     }
-    if operation.method == "POST":
+    if operation.once:
         answer["headers"] |= {
             idempotency.REPLAYED: {
                 "description": "Given for a request that was answered before.",
@@ -193,7 +193,7 @@ def _success(operation: Operation, status: int, known: Mapping[int, Any]) -> dic
 
 def _problems(operation: Operation) -> dict[str, Any]:
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    repeated = idempotency.CODES if operation.method == "POST" else ()
+    repeated = idempotency.CODES if operation.once else ()
     refused = () if operation.roles == EVERYONE else ("forbidden",)
     failed = ("unavailable",) if operation.stored else ()
     wanted = {*ALWAYS, *refused, *failed, *operation.codes, *repeated}

@@ -64,7 +64,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     request that it looks at, beside the usual ones; `tells` are those of a success. `media` is what it
     answers where there is no `answer`. `keyed`: its query may have the key, as `token`. `deep`: the
     parameter at the end of its path may have slashes in it. What is not `stored` asks nothing of the
-    store, and so is never unavailable.
+    store, and so is never unavailable. `safe` is a POST that changes nothing: it is done each time,
+    and its `Idempotency-Key` is not looked at.
     """
 
     method: str
@@ -86,11 +87,17 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     keyed: bool = False
     stored: bool = True
     deep: bool = False
+    safe: bool = False
 
     @property
     def tag(self) -> str:
         """What it is about: the resource that its path names."""
         return self.path.split("/")[2]
+
+    @property
+    def once(self) -> bool:
+        """Whether an `Idempotency-Key` makes it act once."""
+        return self.method == "POST" and not self.safe
 
     @property
     def route(self) -> str:

@@ -12,7 +12,7 @@ from gateway.events import OrderSummary
 from gateway.models import Millis
 from gateway.orders.render import CanonicalOrder, canonical, summary
 from gateway.orders.state import load
-from gateway.stores.timelines import KnownOrder, Timeline
+from gateway.stores.timelines import KnownOrder, OrderRecords, Timeline
 from gateway.stores.views import CallbackRow, DeliveryRow, EventRow
 from gateway.web.api.lists import Listed, Listing, ends
 from gateway.web.api.operation import READERS, Call, Operation
@@ -87,7 +87,7 @@ async def list_orders(call: Call[OrderListQuery, None]) -> OrderList:
         page = await records.order_page(shop=asked.shop, before=before, limit=asked.limit)
     told = ends(call, CURSORS, page)
     return OrderList(
-        data=[_row(order) for order in page.rows], cursor=told["cursor"], done=told["done"]
+        data=[row_of(order) for order in page.rows], cursor=told["cursor"], done=told["done"]
     )
 
 
@@ -95,8 +95,13 @@ async def get_order(call: Call[OrderQuery, None]) -> OrderDetail:
     """An order as it stands, and all that happened to it, whichever source told it."""
     name, shop = call.path["id"], call.query.shop
     async with call.gateway.store.records() as records:
-        order = _only(name, await records.orders_named(name, shop=shop))
-        told = await records.timeline(order)
+        return await detail_of(records, name, shop)
+
+
+async def detail_of(records: OrderRecords, name: str, shop: str | None) -> OrderDetail:
+    """The order that this leads to; `NotFound`, and `Conflict` where it leads to several."""
+    order = _only(name, await records.orders_named(name, shop=shop))
+    told = await records.timeline(order)
     return OrderDetail(
         order=canonical(load(order.state)),
         events=order.events,
@@ -106,7 +111,8 @@ async def get_order(call: Call[OrderQuery, None]) -> OrderDetail:
     )
 
 
-def _row(order: KnownOrder) -> OrderRow:
+def row_of(order: KnownOrder) -> OrderRow:
+    """An order as lists show it."""
     return OrderRow(
         shop=order.shop,
         order=order.order,

@@ -8,8 +8,9 @@ from msgspec import Meta
 
 from gateway.config.values import SHOP
 from gateway.errors import BadRequest, NotFound, UnsupportedMedia
-from gateway.published import BATCHED, STRUCTURED, read
+from gateway.published import BATCHED, STRUCTURED, Published, read
 from gateway.publisher import PublishState
+from gateway.runtime import Gateway
 from gateway.stores.views import Records
 from gateway.web.api.doors import read_body
 from gateway.web.api.operation import PUBLISHERS, Call, Operation
@@ -46,9 +47,17 @@ async def publish(call: Call[PublishQuery, None]) -> PublishedEvent | list[Publi
     body = await read_body(call.request, limit)
     kind = headers.get("content-type", "")
     events = read(kind, headers.items(), body)
-    accepted = await call.gateway.publisher.publish(events, shop=call.query.shop)
-    async with call.gateway.store.records() as records:
-        answers = [
+    answers = await published(call.gateway, events, call.query.shop)
+    return answers if kind.lower().startswith(BATCHED) else answers[0]
+
+
+async def published(
+    gateway: Gateway, events: Sequence[Published], shop: str | None
+) -> list[PublishedEvent]:
+    """Publish them, and say what became of each; the errors are those of `Publisher.publish`."""
+    accepted = await gateway.publisher.publish(events, shop=shop)
+    async with gateway.store.records() as records:
+        return [
             PublishedEvent(
                 id=one.id,
                 duplicate=one.duplicate,
@@ -57,7 +66,6 @@ async def publish(call: Call[PublishQuery, None]) -> PublishedEvent | list[Publi
             )
             for one in accepted
         ]
-    return answers if kind.lower().startswith(BATCHED) else answers[0]
 
 
 async def _names(records: Records, event: str) -> list[str]:

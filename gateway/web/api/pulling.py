@@ -74,7 +74,8 @@ async def fetch(call: Call[PullQuery, None]) -> Response:
     limit = query.limit + 1  # one more tells whether there are more
     rows = await call.gateway.store.feed.fetched(status.subscription.id, after, limit)
     if not rows and query.wait:
-        with call.gateway.store.news.listen(status.subscription.id) as listener:
+        news, key = call.gateway.store.news, call.principal.key
+        with news.listen(status.subscription.id, key=key) as listener:
             async with read_by(call.request.receive, listener):
                 rows = await _wait(call, listener, after, limit)
         if not stands(call):

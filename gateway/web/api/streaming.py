@@ -82,7 +82,7 @@ async def stream(call: Call[StreamQuery, None]) -> Response:
     place = call.cursors.read(SCOPE, last)
     if call.request.method == "HEAD":
         return Response(media_type=EVENT_STREAM)
-    listener = call.gateway.store.news.listen()
+    listener = call.gateway.store.news.listen(key=call.principal.key)
     try:
         if place is None:
             place = await feed.place(None if start is None else Millis(start))

@@ -140,6 +140,7 @@ TESTING: Sequence[Operation] = (
         body=FilterRequest,
         answer=Trial,
         codes=("not_found", "too_large", "unsupported_media_type"),
+        safe=True,
     ),
     Operation(
         method="POST",

@@ -1,0 +1,67 @@
+"""A database of this release, made into what an older one has left."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.sealing import Sealer, parse_key
+from gateway.stores.sqlite.keys import key as key_of
+from gateway.stores.sqlite.sealed import open_consent, open_url
+
+BACK = {  # what undoes the migration of this number
+    9: (
+        "ALTER TABLE subscriptions DROP COLUMN url",
+        "ALTER TABLE master DROP COLUMN schema",
+    ),
+    8: ("ALTER TABLE answers DROP COLUMN begins",),
+    7: (
+        "DROP INDEX subscriptions_owner",
+        "ALTER TABLE subscriptions DROP COLUMN owner",
+        "ALTER TABLE subscriptions DROP COLUMN target",
+    ),
+}
+
+
+def as_of(path: Path, version: int) -> None:
+    """Give the file the schema `version`, 6 to 8, with URLs in plain; its key lies beside it."""
+    sealer = Sealer(parse_key(path.with_name(f"{path.name}.key").read_text("ascii").strip()))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA secure_delete = OFF")
+        connection.execute("PRAGMA journal_mode = WAL")
+        _in_plain(connection, sealer)
+        for number in range(9, version, -1):
+            for statement in BACK[number]:
+                connection.execute(statement)
+        connection.execute("DELETE FROM migrations WHERE version > ?", (version,))
+        connection.execute(f"PRAGMA user_version = {version}")
+
+
+def _in_plain(connection: sqlite3.Connection, sealer: Sealer) -> None:
+    rows = connection.execute(
+        "SELECT id, owner, url, made, declared, handshake, consent FROM subscriptions"
+    ).fetchall()
+    for number, owner, sealed, made, declared, handshake, consent in rows:
+        url = open_url(sealer, number, sealed)
+        secret, asked_for = open_consent(sealer, number, consent)
+        target = key_of(owner, url) if owner and url else None
+        record = f"subscription:{number}:consent"
+        values = (
+            _with(msgspec.msgpack, made, {"url": url}) if made else made,
+            _with(msgspec.json, declared, {"url": url}) if made else declared,
+            _with(msgspec.msgpack, handshake, {"asked_for": asked_for}) if handshake else None,
+            sealer.seal(record, secret.encode()) if secret else None,
+        )
+        connection.execute(
+            "UPDATE subscriptions SET made = ?, declared = ?, handshake = ?, consent = ?, target = ?"
+            " WHERE id = ?",
+            (*values, target, number),
+        )
+
+
+def _with(format_: Any, stored: bytes, more: dict[str, str]) -> bytes:
+    """What is stored, with other values of these fields."""
+    encoded: bytes = format_.encode(format_.decode(stored) | more)
+    return encoded
