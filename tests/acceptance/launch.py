@@ -32,11 +32,18 @@ def synchronous_normal() -> None:
 def ack_before_commit() -> None:
     """The sender of a callback is answered before the COMMIT that keeps it."""
     sqlite3.connect = functools.partial(sqlite3.connect, factory=LateCommit)  # type: ignore[assignment]
-    receive, submit = Receiver.receive, writer.Writer.submit
+    receive, begin, submit = Receiver.receive, Receiver.begin, writer.Writer.submit
 
     async def receiving(self: Receiver, callback: Callback) -> Receipt:
         _receiving.set(True)
         return await receive(self, callback)
+
+    def beginning(self: Receiver, callback: Callback) -> "asyncio.Future[Receipt]":
+        _receiving.set(True)
+        try:
+            return begin(self, callback)
+        finally:
+            _receiving.set(False)
 
     def submitting(
         self: writer.Writer, work: Callable[[Any], Any], **options: Any
@@ -51,6 +58,7 @@ def ack_before_commit() -> None:
         return early
 
     Receiver.receive = receiving  # type: ignore[method-assign]
+    Receiver.begin = beginning  # type: ignore[method-assign]
     writer.Writer.submit = submitting  # type: ignore[method-assign]
 
 

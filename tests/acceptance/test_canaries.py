@@ -26,6 +26,8 @@ from gateway.sealing import parse_key
 from gateway.signing import generate_secret, parse_secret
 from tests.acceptance.harness import Gateway, ask
 
+pytestmark = pytest.mark.slow
+
 SHOP, TOKEN = "canary-of-the-shop-1f6b", "canary-of-a-token-77aa"
 DECLARED, MADE, PASSWORD = "canary-declared-90cd", "canary-made-3e21", "canary-password-5b5b"
 PATH, QUERY = "canary-in-a-path-8d01", "canary-in-a-query-4c77"

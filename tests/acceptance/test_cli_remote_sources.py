@@ -22,6 +22,8 @@ from tests.pipeline.world import World, configuration, consuming, running
 from tests.simulators.api import serving
 from tests.simulators.marketiger import MarketigerApi
 
+pytestmark = pytest.mark.slow
+
 OFF = """
 [sources.off]
 provider = "marketiger"

@@ -20,6 +20,8 @@ from tests.acceptance.shell import run
 from tests.acceptance.test_look import Said
 from tests.acceptance.test_subscriptions import CONSUMER, Consumer, Shop
 
+pytestmark = pytest.mark.slow
+
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d"
 
 

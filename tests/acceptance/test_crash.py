@@ -11,6 +11,7 @@ from tests.acceptance import crash
 pytestmark = pytest.mark.timeout(300)  # a gateway that hangs is told of, not cut off
 
 
+@pytest.mark.slow
 def test_kills(tmp_path: Path) -> None:
     report = asyncio.run(crash.run(crash.Plan(seconds=4, kills=2, seed=7), tmp_path))
     assert not report.problems, str(report)

@@ -20,6 +20,8 @@ from tests.acceptance.harness import Gateway, free_port
 from tests.acceptance.shell import run
 from tests.acceptance.test_look import CONSUMER
 
+pytestmark = pytest.mark.slow
+
 CANARY = "a-canary-of-a-secret"
 
 

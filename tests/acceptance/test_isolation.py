@@ -15,6 +15,8 @@ from gateway.sender import Sender
 from tests.acceptance import isolation
 from tests.pipeline.world import Consumer, configuration, consuming, running, shop_event
 
+pytestmark = pytest.mark.slow
+
 OTHERS = 20
 
 

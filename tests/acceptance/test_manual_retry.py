@@ -16,6 +16,8 @@ from gateway.models import Millis
 from tests.acceptance.consumers import Answer, Consumer, callback, post_all
 from tests.acceptance.isolation import UNFINISHED, Stage, stage, until
 
+pytestmark = pytest.mark.slow
+
 TIMES = 5
 RARE = 'schedule = ["1h", "1h"]'  # between two scheduled attempts there is time for a person
 FINAL = f"{RARE}\nfinal_status = [422]"

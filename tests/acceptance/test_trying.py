@@ -14,6 +14,8 @@ import pytest
 from gateway.cli.main import app
 from tests.acceptance.test_subscriptions import CONSUMER, Consumer, Shop, signed_by
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:

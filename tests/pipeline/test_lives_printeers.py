@@ -11,6 +11,8 @@ from tests.providers.callbacks import dispute, refund, session
 from tests.simulators.marketiger import MarketigerApi
 from tests.simulators.printeers import KEY, PrinteersApi
 
+pytestmark = pytest.mark.slow
+
 Printer = Act[PrinteersApi]
 Told = Sequence[tuple[Printer, Sequence[str]]]
 

@@ -14,6 +14,8 @@ from tests.providers.callbacks import intent, refund, session
 from tests.simulators.api import serving
 from tests.simulators.printstudio import KEY, ORDER_EVENTS, PrintStudioApi
 
+pytestmark = pytest.mark.slow
+
 Studio = Life[PrintStudioApi]
 Told = Sequence[tuple[Act[PrintStudioApi], Sequence[str]]]
 NUMBER = "ord-7"

@@ -10,6 +10,8 @@ from tests.pipeline.lives import ORDER, Act, Life, live, polled, walk
 from tests.providers.callbacks import intent, refund, session
 from tests.simulators.threeyourmind import TOKEN, ThreeYourMindApi
 
+pytestmark = pytest.mark.slow
+
 Mind = Act[ThreeYourMindApi]
 Told = Sequence[tuple[Mind, Sequence[str]]]
 

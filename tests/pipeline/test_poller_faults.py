@@ -19,6 +19,8 @@ from tests.simulators import api as faults
 from tests.simulators.api import Fault, serving, status
 from tests.simulators.marketiger import MarketigerApi
 
+pytestmark = pytest.mark.slow
+
 ECHOED = f'{{"error": {{"message": "no such token: {TOKEN}"}}}}'.encode()
 FAULTS: dict[str, tuple[Fault, str]] = {
     "html": (faults.HTML, "no JSON object (text/html)"),

@@ -36,7 +36,7 @@ from tests.pipeline.transport_peers import (
     transport,
 )
 
-pytestmark = both_loops
+pytestmark = [pytest.mark.slow, both_loops]
 
 
 @pytest.mark.parametrize(

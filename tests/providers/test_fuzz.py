@@ -34,6 +34,8 @@ from tests.providers.callbacks import (
 )
 from tests.providers.test_contract import OURS, POLLED
 
+pytestmark = pytest.mark.slow
+
 PROVIDERS: dict[str, Calling] = {
     "stripe": Stripe(
         StripeOptions(cancel_from=("checkout.session.expired", "payment_intent.canceled"))

@@ -19,6 +19,8 @@ from tests.providers.marketiger_replies import (
 )
 from tests.providers.test_fuzz import JSON, NASTY, WHOLE, check, places, replaced
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("body", "path"),

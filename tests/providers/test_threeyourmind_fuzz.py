@@ -14,6 +14,8 @@ from gateway.providers.threeyourmind import ThreeYourMind, ThreeYourMindOptions
 from tests.providers.test_fuzz import NASTY, WHOLE
 from tests.unit.order_shop import Shop
 
+pytestmark = pytest.mark.slow
+
 ASKED = Millis(1_760_000_600_000)
 WATCHED = Watched(number="501")
 PROVIDERS = (

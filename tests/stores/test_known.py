@@ -79,7 +79,9 @@ def searched(batch: Batch, entries: Sequence[Entry], plain: bool) -> tuple[Found
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["", "keys of before schema 3"])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))]
+)
 def test_a_look_finds_what_a_search_finds(run: Run, seed: int, plain: bool) -> None:
     dice = random.Random(seed)
     orders = Orders(Writer(""))

@@ -26,6 +26,8 @@ from gateway.stores.base import Wanted
 from gateway.stores.registry import Store, make_store
 from tests.stores.test_behaviour import NOW, intake, one_event, settlement
 
+pytestmark = pytest.mark.slow
+
 ORDERS = ("o1", "o2", "o3")
 FINAL = {Step.DELIVERED, Step.DEAD}
 

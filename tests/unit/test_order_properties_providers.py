@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -38,6 +39,8 @@ from tests.providers.callbacks import (
     stripe_event,
 )
 from tests.unit.order_shop import NOTHING, ORDER, Shop, data
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = settings(
     max_examples=150,
