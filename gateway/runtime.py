@@ -195,8 +195,8 @@ class Gateway:
 
 def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
     """Build all parts; nothing is opened or started yet."""
-    clock = wall_clock
-    writer = Writer(settings.server.public_url)
+    clock, public_url = wall_clock, settings.server.public_url
+    writer = Writer(public_url)
     store = make_store(settings.store.url, on_fatal=on_fatal, key=settings.master_key)
     orders = Orders(writer)
     operations = Operations(writer, clock=clock)
@@ -223,15 +223,8 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
         rejections=store.rejections,
         dispatcher=dispatcher,
         replayer=Replayer(store.replays, clock=clock, refresh=store.catalog.refresh),
-        handshakes=Handshakes(
-            store.catalog, transport, public_url=settings.server.public_url, clock=clock
-        ),
-        tester=Tester(
-            transport,
-            public_url=settings.server.public_url,
-            clock=clock,
-            random=secrets.token_bytes,
-        ),
+        handshakes=Handshakes(store.catalog, transport, public_url=public_url, clock=clock),
+        tester=Tester(transport, public_url=public_url, clock=clock, random=secrets.token_bytes),
         rotations=Rotations(store.catalog, clock=clock),
         keyring=Keyring(store.keys, random=secrets.token_bytes),
         lookout=lookout,
@@ -244,11 +237,7 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
             clock=clock,
         ),
         poller=Poller(
-            [
-                (_polled(name, source), _client(source, asking, clock))
-                for name, source in settings.sources.items()
-                if source.enabled and source.poll is not None
-            ],
+            _askers(settings.sources, asking, clock),
             polls=store.polls,
             outbox=store.outbox,
             orders=orders,
@@ -297,6 +286,17 @@ def _retention(settings: Settings) -> Retention:
         events=Millis(kept.events),
         attempts=Millis(kept.attempts),
     )
+
+
+def _askers(
+    settings: Mapping[str, SourceSettings], transport: Transport, clock: Callable[[], Millis]
+) -> list[tuple[PolledSource, ApiClient]]:
+    """The enabled sources that are asked, and what asks each."""
+    return [
+        (_polled(name, source), _client(source, transport, clock))
+        for name, source in settings.items()
+        if source.enabled and source.poll is not None
+    ]
 
 
 def _polled(name: str, source: SourceSettings) -> PolledSource:

@@ -41,9 +41,7 @@ def replay(
     state: Annotated[
         DeliveryState | None, typer.Option(help="In this state, as in dead or parked.")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say how many these are.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
     job: Annotated[
         int | None, typer.Option(min=1, help="Show a replay that was started before.")
     ] = None,
@@ -78,7 +76,6 @@ def replay(
         until=jobs.moment("--until", until),
         state=state,
     )
-    if dry_run:
-        jobs.preview(place_of(config), chosen, as_json=as_json)
-    else:
+    if not dry_run:
         raise typer.Exit(jobs.run(place_of(config), chosen, as_json=as_json))
+    jobs.preview(place_of(config), chosen, as_json=as_json)

@@ -25,6 +25,8 @@ from tests.acceptance.bad_input import (
 )
 from tests.providers import callbacks, test_printstudio_signature, test_stripe_signature
 
+pytestmark = pytest.mark.slow
+
 BODY = b'{"id":"evt-signed","event":"order.paid","data":{"orderId":"ord-1"}}'
 SENDERS = ("stripe", "shop", "curious", "curious-stripe")
 Story = Callable[[Stage], Coroutine[Any, Any, None]]

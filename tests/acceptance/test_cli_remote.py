@@ -33,6 +33,8 @@ from tests.pipeline.world import (
 )
 from tests.providers.callbacks import intent, stripe_event
 
+pytestmark = pytest.mark.slow
+
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 DELIVERED, PARKED = CODES[DeliveryState.DELIVERED], CODES[DeliveryState.PARKED]
 ENDED = f"SELECT 1 FROM deliveries WHERE state IN ({DELIVERED}, {PARKED})"

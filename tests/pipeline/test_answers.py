@@ -197,6 +197,7 @@ def test_415_pauses_the_subscription_and_keeps_the_delivery(tmp_path: Path) -> N
     asyncio.run(story())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_retry_after_holds_the_whole_subscription(tmp_path: Path, status: int, form: str) -> None:

@@ -25,6 +25,8 @@ from tests.pipeline.handshaking import (
 )
 from tests.pipeline.world import World, running, shop_event
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_callback_that_is_faster_than_the_answer_stands() -> None:
     async def story(endpoint: Endpoint) -> None:

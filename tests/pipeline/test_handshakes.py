@@ -26,6 +26,8 @@ from tests.pipeline.handshaking import (
     told,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_secret_is_stored_before_the_endpoint_is_asked() -> None:
     async def story(endpoint: Endpoint) -> None:

@@ -19,6 +19,8 @@ from tests.pipeline.world import (
     shop_event,
 )
 
+pytestmark = pytest.mark.slow
+
 OPERATOR = f"""
 [subscriptions.operator]
 url = "http://127.0.0.1:PORT/operator"

@@ -14,6 +14,8 @@ from tests.simulators import api as faults
 from tests.simulators.api import Request, Response, serving
 from tests.simulators.marketiger import MarketigerApi
 
+pytestmark = pytest.mark.slow
+
 PAID, SHIPPED = 5, 10
 
 

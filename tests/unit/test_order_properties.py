@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -33,6 +34,8 @@ from tests.unit.order_shop import (
     stranger,
     tracked,
 )
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = settings(
     max_examples=150,

@@ -32,6 +32,8 @@ from tests.web.listener import (
     wait_for,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Listener]:
