@@ -22,6 +22,8 @@ from gateway.cli.tables import Column, View, drawn
 from gateway.signing import parse_secret
 from tests.acceptance.shell import run
 
+pytestmark = pytest.mark.slow
+
 CONSUMER = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 CONFIGURATION = f"""
 store.url = "sqlite:///gateway.db"

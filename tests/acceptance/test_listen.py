@@ -26,6 +26,8 @@ from tests.acceptance.harness import Gateway, free_port
 from tests.acceptance.shell import run
 from tests.acceptance.test_look import Said
 
+pytestmark = pytest.mark.slow
+
 SECRET = "shop-secret"
 CONSUMER = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 CONFIGURATION = f"""

@@ -36,6 +36,8 @@ from gateway.stores.migrate import APPLICATION_ID
 from tests.acceptance.harness import Gateway
 from tests.providers.callbacks import intent, stripe_event
 
+pytestmark = pytest.mark.slow
+
 SECRET = "test-secret"
 CONSUMER = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 UNKIND = 3  # one more in a row, and the subscription would be said to be failing

@@ -23,6 +23,8 @@ from gateway.cli.main import app
 from gateway.errors import GatewayError
 from tests.acceptance.harness import Gateway
 
+pytestmark = pytest.mark.slow
+
 SECRET = "test-secret"
 CONSUMER = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 WHSEC = re.compile(r"whsec_[A-Za-z0-9+/]+=*")
