@@ -45,7 +45,7 @@ class Desk:
         self.state = status.state
         # What an answer asked for a moment ago may not be written yet.
         self.hold_until = max(self.hold_until, status.hold_until or Millis(0))
-        self._consented = _consented(status)
+        self._consented = consented(status)
         self._rate = _rate(status)
         self._burst = max(1.0, (self._rate or 0.0) / 10)  # a tenth of a second's worth
 
@@ -199,7 +199,7 @@ class Desk:
         return int(self._tokens)
 
 
-def _consented(status: Status) -> bool:
+def consented(status: Status) -> bool:
     """Whether the endpoint was asked where it wants to be, and agreed (CloudEvents WH-8)."""
     wanted, known = asked_for(status.subscription), status.handshake
     if wanted is None:

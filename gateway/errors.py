@@ -10,7 +10,6 @@ GatewayError
 ├── TooLarge               the body is over the limit; 413
 ├── UnsupportedMedia       the body is encoded in a way that is not taken; 415
 ├── Unprocessable          what was sent is well-formed, but not to be taken; 422
-├── TooSlow                the body did not arrive before the deadline; 408
 ├── Malformed(path)        authentic, but it cannot be normalized; quarantined, 202
 ├── NotFound               no such source, delivery, subscription ...; 404
 ├── Conflict               it cannot be done in the present state; 409
@@ -68,10 +67,6 @@ class UnsupportedMedia(GatewayError):
 
 class Unprocessable(GatewayError):
     """What was sent is well-formed, but cannot be taken; the text has its path."""
-
-
-class TooSlow(GatewayError):
-    """The body did not arrive before the deadline."""
 
 
 class Malformed(GatewayError):

@@ -9,15 +9,15 @@ from collections.abc import Callable
 import msgspec
 
 from gateway.catalogue import MEANINGS, PUBLIC_URL, example, marked
-from gateway.consent import asked_for
 from gateway.curl import Command, command_of
+from gateway.desk import consented
 from gateway.egress.transport import Transport
 from gateway.errors import BadRequest, Conflict, Unavailable
 from gateway.matching import wants_type
 from gateway.models import Delivery, Event, Failure, Millis, Mode, Outcome, Subscription
 from gateway.remedies import advice_of
 from gateway.sender import Sender, request_of
-from gateway.stores.base import Consent, Status
+from gateway.stores.base import Status
 
 AT_ONCE = 8  # tests of all subscriptions that are under way at the same time
 LONGEST = Millis(60_000)  # a test waits no longer, whatever the subscription's timeout is
@@ -148,10 +148,7 @@ def _refuse(status: Status) -> None:
         raise Conflict(
             f"subscription {subscription.name} is gone: nothing is sent to it until it is resumed"
         )
-    wanted, known = asked_for(subscription), status.handshake
-    if wanted is not None and (
-        known is None or known.asked_for != wanted or known.state is not Consent.GRANTED
-    ):
+    if not consented(status):
         raise Conflict(
             f"the endpoint of subscription {subscription.name} has not consented to deliveries yet,"
             " and a test event is one: its handshake comes first"
