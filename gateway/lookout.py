@@ -81,7 +81,17 @@ class Lookout:
         self._told: dict[str, Millis] = {}  # when refusals of a source were last told
         self._states: dict[str, SourceState] | None = None
         self._unwritten: set[str] = set()
+        self._since: dict[str, Millis] = {}  # those that were added while it listened
         self._written = self._looked = self._listening = clock()
+
+    def update(self, silent_after: Mapping[str, Millis]) -> None:
+        """Tell the silence of these from now on; what was not listened to before begins now."""
+        now = self._clock()
+        self._since = {
+            name: self._since.get(name, Millis(0)) if name in self._silent_after else now
+            for name in silent_after
+        }
+        self._silent_after = silent_after
 
     def heard(self, source: str) -> None:
         """Note that something authentic came from a source."""
@@ -151,7 +161,7 @@ class Lookout:
         found = {}
         for name, patience in self._silent_after.items():
             state = states.get(name, SourceState())
-            since = max(state.last_at or 0, self._listening)
+            since = max(state.last_at or 0, self._listening, self._since.get(name, 0))
             if state.silent_since is None and now - since >= patience:
                 found[name] = _silence(state, patience)
         return found

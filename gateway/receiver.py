@@ -63,6 +63,10 @@ class Receiver:
         self._sources, self._outbox, self._orders = sources, outbox, orders
         self._lookout, self._clock, self._random = lookout, clock, random
 
+    def update(self, sources: Mapping[str, Source]) -> None:
+        """Receive for these from now on."""
+        self._sources = sources
+
     def source(self, name: str) -> Source:
         """The source of this name; `NotFound` also for one that is disabled."""
         source = self._sources.get(name)
@@ -120,7 +124,7 @@ class Receiver:
             raise Conflict(f"callback {callback} is the reply of a poll: {again}")
         source = self._sources.get(name)
         if source is None:
-            raise Conflict(f"the configuration has no enabled source {name!r} to read it with")
+            raise Conflict(f"there is no enabled source {name!r} to read it with")
         if source.provider.name != stored.provider:
             raise Conflict(
                 f"callback {callback} came from a {stored.provider} source, and {name!r} is"
@@ -133,7 +137,7 @@ class Receiver:
             )
         if intake.malformed:
             intake = msgspec.structs.replace(intake, event_id=stored.event_id)
-        intake = msgspec.structs.replace(intake, again=callback)
+        intake = msgspec.structs.replace(intake, again=callback, read_at=self._clock())
         return await self._outbox.rehearse(intake, self._orders.decide, keep=not dry_run)
 
     def _read(self, source: Source, callback: Callback, *, recorded: Millis) -> Intake:

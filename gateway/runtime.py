@@ -1,7 +1,6 @@
 """The only place that builds: from Settings to a Gateway of finished parts."""
 
 import asyncio
-import hashlib
 import logging
 import secrets
 import time
@@ -10,12 +9,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from gateway import __version__
 from gateway.config.made import make_subscription
-from gateway.config.settings import Settings, SourceSettings
+from gateway.config.settings import Settings
 from gateway.config.subscription import subscription_of
 from gateway.dispatcher import Dispatcher
-from gateway.egress.client import BODY_CAP, ApiClient
+from gateway.egress.client import BODY_CAP
 from gateway.egress.rules import Rules, parse_proxy
 from gateway.egress.transport import Transport
 from gateway.errors import NotFound
@@ -28,15 +26,13 @@ from gateway.lookout import Lookout
 from gateway.models import Millis, Subscription
 from gateway.operations import Operations
 from gateway.orders.decide import Orders
-from gateway.poller.observation import PolledSource
 from gateway.poller.poller import Poller
-from gateway.providers.base import calls, is_polled
-from gateway.providers.registry import provider_class
 from gateway.publisher import Publisher
-from gateway.receiver import Receiver, Source
+from gateway.receiver import Receiver
 from gateway.replayer import Replayer
 from gateway.sender import Sender
 from gateway.signing import generate_secret
+from gateway.sources import Sources, calling, silent_after
 from gateway.stores.base import BY_HAND, Rejections, Status
 from gateway.stores.registry import Store, make_store
 from gateway.subscribing import Rotations
@@ -70,11 +66,12 @@ class Gateway:
     lookout: Lookout
     janitor: Janitor
     poller: Poller
+    sources: Sources
     transport: Transport
     asking: Transport
     subscriptions: Sequence[Subscription]
     on_fatal: Callable[[str], None]
-    running: list["asyncio.Task[None]"] = field(default_factory=list)
+    running: set["asyncio.Task[None]"] = field(default_factory=set)
 
     async def start(self) -> None:
         """Take over the catalog and begin to deliver."""
@@ -84,6 +81,7 @@ class Gateway:
         self.store.catalog.on_change(self.handshakes.update)
         self.store.catalog.on_change(self.rotations.update)
         await self.keyring.refresh()
+        await self.sources.load()
         await self.store.catalog.sync(self.subscriptions)
         await self.store.catalog.expire(self.clock())  # before anything is signed
         self.store.attach(self.dispatcher)
@@ -95,10 +93,13 @@ class Gateway:
             ("keyring", self.keyring.run()),
             ("janitor", self.janitor.run()),
         ):
-            self.running.append(asyncio.create_task(work, name=name))
-        self.running.extend(self.poller.start())
-        for task in self.running:
-            task.add_done_callback(self._ended)
+            self._watch_over(asyncio.create_task(work, name=name))
+        self.poller.start(self._watch_over)
+
+    def _watch_over(self, task: "asyncio.Task[None]") -> None:
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
+        task.add_done_callback(self._ended)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         """A part that died must not be missed: without it, the process is of no use."""
@@ -200,8 +201,9 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
     store = make_store(settings.store.url, on_fatal=on_fatal, key=settings.master_key)
     orders = Orders(writer)
     operations = Operations(writer, clock=clock)
-    silent_after = _silent_after(settings.sources)
-    lookout = Lookout(store.upkeep, operations, silent_after=silent_after, clock=clock)
+    lookout = Lookout(
+        store.upkeep, operations, silent_after=silent_after(settings.sources), clock=clock
+    )
     rules = Rules(settings.egress.allow)
     proxy = parse_proxy(settings.egress.proxy) if settings.egress.proxy else None
     transport = Transport(rules=rules, proxy=proxy)
@@ -213,11 +215,21 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
         clock=clock,
         refresh=store.catalog.refresh,
     )
+    receiver = Receiver(calling(settings.sources), store.outbox, orders, lookout, clock=clock)
+    poller = Poller(
+        [],
+        polls=store.polls,
+        outbox=store.outbox,
+        orders=orders,
+        operations=operations,
+        heard=lookout.heard,
+        clock=clock,
+    )
     return Gateway(
         settings=settings,
         clock=clock,
         store=store,
-        receiver=Receiver(_sources(settings.sources), store.outbox, orders, lookout, clock=clock),
+        receiver=receiver,
         linker=Linker(store.outbox, orders, clock=clock),
         publisher=Publisher(store.outbox, orders, clock=clock, random=secrets.token_bytes),
         rejections=store.rejections,
@@ -236,13 +248,14 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
             retention=_retention(settings),
             clock=clock,
         ),
-        poller=Poller(
-            _askers(settings.sources, asking, clock),
-            polls=store.polls,
-            outbox=store.outbox,
-            orders=orders,
-            operations=operations,
-            heard=lookout.heard,
+        poller=poller,
+        sources=Sources(
+            settings,
+            store.sources,
+            transport=asking,
+            receiver=receiver,
+            lookout=lookout,
+            poller=poller,
             clock=clock,
         ),
         transport=transport,
@@ -252,33 +265,6 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
     )
 
 
-def _sources(settings: Mapping[str, SourceSettings]) -> dict[str, Source]:
-    """The enabled sources that call: others are unknown to senders."""
-    found = {}
-    for name, source in settings.items():
-        provider = provider_class(source.provider)(source.options)
-        if source.enabled and source.secrets and calls(provider):
-            found[name] = Source(
-                name=name,
-                provider=provider,
-                secrets=source.secrets,
-                shop=source.shop,
-                tolerance=source.tolerance,
-                include=source.include,
-                rejection_status=source.rejection_status,
-                interval=Millis(source.poll.interval) if source.poll is not None else None,
-            )
-    return found
-
-
-def _silent_after(settings: Mapping[str, SourceSettings]) -> dict[str, Millis]:
-    return {
-        name: Millis(source.silent_after)
-        for name, source in settings.items()
-        if source.enabled and source.silent_after is not None
-    }
-
-
 def _retention(settings: Settings) -> Retention:
     kept = settings.retention
     return Retention(
@@ -286,48 +272,6 @@ def _retention(settings: Settings) -> Retention:
         events=Millis(kept.events),
         attempts=Millis(kept.attempts),
     )
-
-
-def _askers(
-    settings: Mapping[str, SourceSettings], transport: Transport, clock: Callable[[], Millis]
-) -> list[tuple[PolledSource, ApiClient]]:
-    """The enabled sources that are asked, and what asks each."""
-    return [
-        (_polled(name, source), _client(source, transport, clock))
-        for name, source in settings.items()
-        if source.enabled and source.poll is not None
-    ]
-
-
-def _polled(name: str, source: SourceSettings) -> PolledSource:
-    """A source that is asked; its fingerprint is another whenever its replies may mean something else."""
-    provider = provider_class(source.provider)(source.options)
-    assert is_polled(provider)
-    assert source.poll is not None
-    account = (source.provider, source.poll.base_url, source.shop)
-    meaning = (__version__, source.options, bytes(source.poll.token), *account)
-    return PolledSource(
-        name=name,
-        provider=provider,
-        shop=source.shop,
-        include=source.include,
-        interval=Millis(source.poll.interval),
-        requests_per_minute=source.poll.requests_per_minute,
-        fingerprint=_digest(meaning),
-        account=_digest(account),
-    )
-
-
-def _digest(values: object) -> bytes:
-    return hashlib.blake2b(msgspec.msgpack.encode(values, enc_hook=int), digest_size=16).digest()
-
-
-def _client(source: SourceSettings, transport: Transport, clock: Callable[[], Millis]) -> ApiClient:
-    provider = provider_class(source.provider)(source.options)
-    assert is_polled(provider)
-    assert source.poll is not None
-    headers = provider.authorize(source.poll.token.decode())
-    return ApiClient(transport, base_url=source.poll.base_url, headers=headers, clock=clock)
 
 
 def _subscriptions(settings: Settings) -> list[Subscription]:

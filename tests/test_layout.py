@@ -14,6 +14,7 @@ LAYERS = [  # a part may import only from the lines below its own
     "asgi demo",
     "web",
     "runtime",
+    "sources",
     "config",
     "receiver publisher poller dispatcher replayer handshakes subscribing keyring linker janitor testing",
     "judge recorder reference tester",
@@ -54,6 +55,7 @@ SHARED = {
     "upkeep",
     "views",
     "feed",
+    "sourcing",
 }  # all that others may see of stores/ and providers/
 RANK = {part: rank for rank, line in enumerate(LAYERS) for part in line.split()}
 

@@ -199,6 +199,7 @@ async def owning(settings: Settings) -> AsyncIterator[Gateway]:
         await gateway.store.start()
         if gateway.subscriptions:
             await gateway.store.catalog.sync(gateway.subscriptions)
+        await gateway.sources.load()
         yield gateway
     finally:
         await gateway.poller.stop()

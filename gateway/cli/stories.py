@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
 from msgspec.structs import replace
 
 from gateway.cli.tables import (
@@ -16,7 +17,14 @@ from gateway.cli.tables import (
     why,
 )
 from gateway.models import Millis
-from gateway.stores.views import AttemptRow, CallbackRow, DeliveryRow, EventRow, Story
+from gateway.stores.views import (
+    AttemptRow,
+    CallbackRow,
+    DeliveryRow,
+    EventRow,
+    MappingRow,
+    Story,
+)
 
 
 def story_views(story: Story) -> list[View]:
@@ -27,6 +35,7 @@ def story_views(story: Story) -> list[View]:
     names = {event.id: f"{event.type} #{event.seq}" for event in story.events if event.seq}
     views = [
         _callbacks_view(story.callbacks),
+        _mappings_view(story),
         _facts_view(story.callbacks, names),
         _events_view(story.events),
         _routing_view(story, names),
@@ -84,6 +93,41 @@ def _callbacks_view(callbacks: Sequence[CallbackRow]) -> View:
             for row in callbacks
         ],
     )
+
+
+def _mappings_view(story: Story) -> View:
+    """What the callbacks were read by, oldest first, and which of them."""
+    read: dict[tuple[str, Millis], list[str]] = {}
+    known: dict[tuple[str, Millis], MappingRow] = {}
+    for callback in story.callbacks:
+        if (by := story.mappings.get(callback.id)) is not None:
+            known[callback.source, by.since] = by
+            read.setdefault((callback.source, by.since), []).append(callback.id)
+    return View(
+        title="Read by",
+        columns=[
+            *(Column("provider"), Column("package", spare=3), Column("since", spare=2)),
+            *(Column("source", spare=1), Column("callbacks", spare=4)),
+            Column("with", whole=False),
+        ],
+        rows=[
+            (
+                *(by.provider, by.version, local(by.since), source, _span(read[source, since])),
+                ", ".join(f"{key} = {_written(value)}" for key, value in by.options.items()),
+            )
+            for (source, since), by in known.items()
+        ],
+    )
+
+
+def _span(callbacks: Sequence[str]) -> str:
+    if len(callbacks) == 1:
+        return callbacks[0]
+    return f"{callbacks[0]} to {callbacks[-1]}: {len(callbacks)}"
+
+
+def _written(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _facts_view(callbacks: Sequence[CallbackRow], names: Mapping[str, str]) -> View:

@@ -9,25 +9,21 @@ import msgspec
 from gateway.config.advice import warnings_of
 from gateway.config.document import read_document
 from gateway.config.environ import Overrides
-from gateway.config.network import rules_of, target_at
+from gateway.config.network import rules_of
 from gateway.config.reader import (
     Place,
     check_name,
     kinds_of,
     place_of,
-    read,
     read_keys,
     read_table,
     refuse_unknown,
-    sentence_of,
-    suggestion,
 )
 from gateway.config.secrets import Vault, bytes_of
 from gateway.config.settings import (
     NO_SECTION,
     AdminSettings,
     EgressSettings,
-    PollSettings,
     RetentionSettings,
     ServerSettings,
     Settings,
@@ -35,25 +31,17 @@ from gateway.config.settings import (
     StoreSettings,
     SubscriptionSettings,
 )
+from gateway.config.source import SourceReader, check_source_name
 from gateway.config.subscription import KINDS, SubscriptionReader
 from gateway.config.values import Secret
-from gateway.egress.rules import Rules
-from gateway.errors import ConfigError, NotFound, StartupError
-from gateway.providers.base import Options, Polled, Provider, calls, is_polled
-from gateway.providers.registry import provider_class, provider_names
+from gateway.errors import ConfigError
+from gateway.providers.base import Provider
+from gateway.providers.registry import provider_class
 from gateway.signing import parse_secret
 
 SECTIONS = tuple(name for name in Settings.__struct_fields__ if name not in NO_SECTION)
 FIXED = SECTIONS[: SECTIONS.index("sources")]
 SQLITE = "sqlite:///"
-THEIRS = 'what its provider signs with, as in secrets = ["${NAME}"]'
-THEIRS_TO_ASK = 'write the bare key of its API, as in token = "${NAME}"'
-EXAMPLE_URL = "https://api.example.com/v2"
-PARTS = (
-    "options",
-    "poll",
-)  # of a source: tables of its own in `Settings`, its own keys in the file
-RESERVED = {"gateway", "published"}  # sources of what it says itself, and of what is published
 OURS = "`gateway secret` makes one"
 MASTER_KEY = "GATEWAY_MASTER_KEY"
 
@@ -112,8 +100,9 @@ class Loader:
         tables = {name: read_table(document.get(name, {}), Place(name)) for name in SECTIONS}
         fixed = self.fixed(document)
         rules = rules_of(fixed.egress)
+        source_reader = SourceReader(rules, self._vault, self._providers)
         sources = {
-            name: self._source(name, raw, rules)
+            name: self._source(name, raw, source_reader)
             for name, raw in _named("sources", tables["sources"])
         }
         reader = SubscriptionReader(fixed, self._vault)
@@ -164,69 +153,13 @@ class Loader:
         kinds = kinds_of(struct)
         return read_keys(kinds, self._overrides.apply(tables[name], kinds, (name,)), Place(name))
 
-    def _source(self, name: str, raw: object, rules: Rules) -> SourceSettings:
+    def _source(self, name: str, raw: object, reader: SourceReader) -> SourceSettings:
         path, place = ("sources", name), Place("sources").key(name)
-        common = {key: kind for key, kind in kinds_of(SourceSettings).items() if key not in PARTS}
-        table = self._overrides.apply(read_table(raw, place), common, path)
-        provider = self._provider(table, place)
-        polled = kinds_of(PollSettings) if is_polled(provider) else {}
-        own = {
-            key: kind
-            for key, kind in kinds_of(provider.Options).items()
-            if key not in common and key not in polled
-        }
-        table = self._overrides.apply(table, polled | own, path)
-        values = read_keys(common | polled | own, table, place)
-        asking = {key: values.pop(key) for key in polled if key in values}
-        chosen = {key: values.pop(key) for key in own if key in values}
-        poll = self._poll(provider, asking, table, place, rules) if is_polled(provider) else None
-        if "secrets" in values or (calls(provider) and poll is None):
-            if not calls(provider):
-                raise place_of("secrets", table, place).error("this provider sends no callbacks")
-            at = place_of("secrets", table, place)
-            values["secrets"] = self._vault.fill(values.get("secrets", ()), at, bytes_of, THEIRS)
-        elif "silent_after" in values:
-            at = place_of("silent_after", table, place)
-            raise at.error("waits for callbacks, and this source takes none: it is only asked")
-        options = _options(provider.Options, chosen, table, place)
-        return SourceSettings(**values, poll=poll, options=options)
-
-    def _poll(
-        self,
-        provider: type[Polled],
-        values: dict[str, Any],
-        table: Mapping[str, object],
-        place: Place,
-        rules: Rules,
-    ) -> PollSettings | None:
-        """How the source is asked; None for one that calls as well and has no `base_url`."""
-        url = values.setdefault("base_url", provider.base_url)
-        if not url and calls(provider) and set(values) == {"base_url"}:
-            return None
-        if not url:
-            example = f'for example base_url = "{EXAMPLE_URL}"'
-            raise place.key("base_url").error(f"is required to ask this provider, {example}")
-        at = place_of("base_url", table, place)
-        if "?" in url or "#" in url:
-            raise at.error("expected a URL without ? and #: what follows is added to it")
-        target_at(url, at, rules)
-        if "token" not in values:
-            raise place.key("token").error('is required, as in token = "${NAME}"')
-        at = place_of("token", table, place)
-        token = self._vault.fill_one(values["token"], at, _header_value, THEIRS_TO_ASK)
-        return PollSettings(**(values | {"base_url": url.rstrip("/"), "token": token}))
-
-    def _provider(self, table: Mapping[str, object], place: Place) -> type[Provider]:
-        if "provider" not in table:
-            raise place.key("provider").error('is required, for example provider = "stripe"')
-        name = read(str, table["provider"], place.key("provider"))
-        try:
-            return self._providers(name)
-        except NotFound as error:
-            near = suggestion(name, provider_names())
-            raise place_of("provider", table, place).error(sentence_of(error) + near) from None
-        except StartupError as error:
-            raise place_of("provider", table, place).error(sentence_of(error)) from None
+        return reader.read(
+            read_table(raw, place),
+            place,
+            adjust=lambda table, kinds: self._overrides.apply(table, kinds, path),
+        )
 
     def _subscription(
         self, name: str, raw: object, reader: SubscriptionReader
@@ -251,13 +184,6 @@ def _master_key(environ: Mapping[str, str]) -> Secret | None:
     return Secret(bytes_of(text))
 
 
-def _header_value(text: str) -> bytes:
-    """A token as it stands in a header: printable ASCII (RFC 9110 5.5), without a blank."""
-    if not (text.isascii() and text.isprintable()) or " " in text:
-        raise ValueError("the token has a blank or a line break in it, or no ASCII")
-    return text.encode()
-
-
 def _named(section: str, table: Mapping[str, object]) -> Iterable[tuple[str, object]]:
     """The named tables of a section; refuses bad names and those that differ only by case."""
     seen: dict[str, str] = {}
@@ -266,21 +192,9 @@ def _named(section: str, table: Mapping[str, object]) -> Iterable[tuple[str, obj
         if other != name:
             raise Place(section).key(name).error(f'differs from "{other}" only by case')
     for name in table:
-        check_name(name, Place(section).key(name))
-        if section == "sources" and name in RESERVED:
-            raise Place(section).key(name).error("is the gateway's own name: choose another")
+        check = check_source_name if section == "sources" else check_name
+        check(name, Place(section).key(name))
     return table.items()
-
-
-def _options(
-    struct: type[Options], values: dict[str, Any], table: Mapping[str, object], place: Place
-) -> Options:
-    """The provider's own keys; what it says about one of them becomes an error with the full path."""
-    try:
-        return struct(**values)
-    except ConfigError as error:
-        message = str(error).removeprefix(f"{error.path}: ")
-        raise place_of(error.path, table, place).error(message) from None
 
 
 def _check_ports(server: ServerSettings, admin: AdminSettings) -> None:

@@ -74,17 +74,14 @@ class Poller:
         self.polls, self.outbox, self.orders = polls, outbox, orders
         self.operations, self.heard = operations, heard
         self.clock, self.uniform = clock, uniform
-        self._sources: Mapping[str, SourcePoller] = {
-            source.name: SourcePoller(
-                Inquiry(
-                    source,
-                    Asker(client, Budget(source.requests_per_minute, clock=monotonic), clock=clock),
-                    self,
-                )
-            )
-            for source, client in sources
-        }
-        self._tasks: list[asyncio.Task[None]] = []
+        self._monotonic = monotonic
+        self._sources = {source.name: self._poller_of(source, client) for source, client in sources}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._guard: Callable[[asyncio.Task[None]], None] | None = None
+
+    def _poller_of(self, source: PolledSource, client: ApiClient) -> SourcePoller:
+        budget = Budget(source.requests_per_minute, clock=self._monotonic)
+        return SourcePoller(Inquiry(source, Asker(client, budget, clock=self.clock), self))
 
     def source(self, name: str) -> SourcePoller:
         """The poller of one source; `NotFound`."""
@@ -97,20 +94,46 @@ class Poller:
             )
         return found
 
-    def start(self) -> Sequence["asyncio.Task[None]"]:
-        """Start a task a source; they are returned for who watches over them."""
-        self._tasks = [
-            asyncio.create_task(self._run(source), name=f"poller of {name}")
-            for name, source in self._sources.items()
+    def start(self, guard: Callable[["asyncio.Task[None]"], None]) -> None:
+        """Start a task a source; `guard` is given each, also those that `update` starts."""
+        self._guard = guard
+        for name in self._sources:
+            self._begin(name)
+
+    async def update(
+        self, sources: Sequence[PolledSource], client: Callable[[str], ApiClient]
+    ) -> None:
+        """Ask these from now on; `client` makes what asks a source, for those that are new or other."""
+        wanted = {source.name: source for source in sources}
+        ended = [
+            name
+            for name, known in self._sources.items()
+            if name not in wanted or not _is_same(known.source, wanted[name])
         ]
-        return self._tasks
+        await self._end(ended)
+        for name, source in wanted.items():
+            if name not in self._sources:
+                self._sources[name] = self._poller_of(source, client(name))
+                self._begin(name)
 
     async def stop(self) -> None:
         """End the tasks; an answer that is being waited for is asked for again after the start."""
-        for task in self._tasks:
+        self._guard = None
+        await self._end(list(self._sources))
+
+    def _begin(self, name: str) -> None:
+        if self._guard is not None:
+            run = self._run(self._sources[name])
+            self._tasks[name] = asyncio.create_task(run, name=f"poller of {name}")
+            self._guard(self._tasks[name])
+
+    async def _end(self, names: Sequence[str]) -> None:
+        sources = [self._sources.pop(name) for name in names]
+        tasks = [self._tasks.pop(name) for name in names if name in self._tasks]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for source in self._sources.values():
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for source in sources:
             await source.asker.close()
 
     async def _run(self, source: SourcePoller) -> None:
@@ -197,3 +220,8 @@ class Poller:
         except Exception as error:
             logger.exception("the reconciliation of %s met a bug", name)
             yield {"error": f"a bug of the gateway: {error!r}; its log has the details"}
+
+
+def _is_same(source: PolledSource, other: PolledSource) -> bool:
+    """Whether both are asked alike; the options of their providers are in the fingerprints."""
+    return msgspec.structs.replace(source, provider=other.provider) == other

@@ -32,6 +32,14 @@ def provider_class(name: str) -> type[Provider]:
     return _load(next(iter(points.values())))
 
 
+def provider_version(name: str) -> str:
+    """The package that brings the provider, and its version: `webhook-gateway 1.0.0`."""
+    for point in _installed(tuple(sys.path)).select(name=name):
+        if point.dist is not None:
+            return f"{point.dist.name} {point.dist.version}"
+    return ""
+
+
 @cache
 def _installed(path: tuple[str, ...]) -> EntryPoints:  # noqa: ARG001 - what is found depends on it
     """The metadata of every installed package is read for this: once is enough for all sources."""

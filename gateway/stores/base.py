@@ -88,7 +88,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
 
     With `malformed` it goes to quarantine; with `ignored` it is stored, and makes nothing. `watch`
     is the order that a poll asked for, written with what it said; `watches` are the orders that
-    are watched from now on. `again` is the quarantined callback that is read once more.
+    are watched from now on. `again` is the quarantined callback that is read once more, at `read_at`.
     """
 
     callback: Callback
@@ -102,6 +102,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     watch: Watch | None = None
     watches: Sequence[Watch] = ()
     again: str | None = None
+    read_at: Millis | None = None
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):

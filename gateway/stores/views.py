@@ -179,13 +179,29 @@ class SubscriptionDetail(msgspec.Struct, frozen=True, kw_only=True):
     history: History | None
 
 
+class MappingRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What turned a callback into facts: the provider's own keys of the source, in force `since` then.
+
+    `version` is that of the package that brings the provider, with its name.
+    """
+
+    provider: str
+    version: str
+    options: Mapping[str, Any]
+    since: Millis
+
+
 class Story(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is known of one order, event, delivery or callback; each list oldest first."""
+    """All that is known of one order, event, delivery or callback; each list oldest first.
+
+    `mappings` tells of callbacks, by their ids, what they were read by, as far as that is known.
+    """
 
     found_as: str
     shop: str | None
     order: str | None
     callbacks: Sequence[CallbackRow]
+    mappings: Mapping[str, MappingRow]
     events: Sequence[EventRow]
     deliveries: Sequence[DeliveryRow]
     attempts: Mapping[str, Sequence[AttemptRow]]

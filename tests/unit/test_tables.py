@@ -126,6 +126,7 @@ def story(**fields: Any) -> Story:
         shop="default",
         order="A-1",
         callbacks=[callback()],
+        mappings={},
         events=[event()],
         deliveries=[delivery()],
         attempts={"dl_1": [attempt()]},

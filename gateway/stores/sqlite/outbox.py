@@ -272,9 +272,10 @@ class _Acceptance:
 
     def _name(self, intake: Intake, dedupe: bytes, number: int) -> None:
         """What a callback in quarantine turned out to be, now that it can be read."""
+        read_at = intake.read_at or intake.callback.received_at
         self._connection.execute(
-            "UPDATE callbacks SET event_id = ?, event_type = ?, dedupe = ? WHERE id = ?",
-            (intake.event_id, intake.event_type, dedupe, number),
+            "UPDATE callbacks SET event_id = ?, event_type = ?, dedupe = ?, read_at = ? WHERE id = ?",
+            (intake.event_id, intake.event_type, dedupe, read_at, number),
         )
 
     def _save_orders(self, decision: Decision, look: Look, now: Millis) -> dict[str, int]:

@@ -32,7 +32,7 @@ STATES = {code: str(state) for state, code in CODES.items()}
 
 CALLBACK = (
     "SELECT id, source, provider, event_id, event_type, received_at, verdict, reason, notes,"
-    " length(body) FROM callbacks"
+    " length(body), read_at FROM callbacks"
 )
 EVENT = (
     "SELECT id, event_id, type, source, shop, order_id, seq, time, recorded, callback, routing"

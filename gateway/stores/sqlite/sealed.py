@@ -23,6 +23,7 @@ VALUES = (
     ("subscriptions", "headers", "'subscription:' || id || ':headers'"),
     ("subscriptions", "consent", "'subscription:' || id || ':consent'"),
     ("subscriptions", "url", "'subscription:' || id || ':url'"),
+    ("made_sources", "sealed", "'source:' || name"),
 )
 """The sealed values but `master` and `answers`: the table, the column, and the record as an expression.
 

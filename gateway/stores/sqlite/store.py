@@ -17,6 +17,7 @@ from gateway.stores.sqlite.readers import Readers
 from gateway.stores.sqlite.records import SqliteRecords
 from gateway.stores.sqlite.rejected import SqliteRejections
 from gateway.stores.sqlite.replays import SqliteReplays
+from gateway.stores.sqlite.sources import SqliteSources
 from gateway.stores.sqlite.upkeep import SqliteUpkeep
 from gateway.stores.sqlite.writer import Writer
 
@@ -45,6 +46,7 @@ class SqliteStore:
         self.pulls = SqlitePulls(self._writer)
         self.feed = SqliteFeed(path, self.news)
         self.answers = SqliteAnswers(self._writer, sealer=lambda: self._master.sealer)
+        self.sources = SqliteSources(self._writer, sealer=lambda: self._master.sealer)
         self.rejections = SqliteRejections(path)
         self._readers = Readers(path)
         self.attach = self._writer.attach

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from gateway.errors import NotFound
+from gateway.models import Millis
 from gateway.stores.sqlite.keys import EVENT_ROW, key, plain_key
 from gateway.stores.sqlite.reading import (
     CALLBACK,
@@ -15,7 +18,7 @@ from gateway.stores.sqlite.reading import (
     notes,
     number_of,
 )
-from gateway.stores.views import Story
+from gateway.stores.views import MappingRow, Story
 
 
 class Stories:
@@ -126,6 +129,23 @@ class Stories:
             for shop, order in rows
         ]
 
+    async def _mappings(self, callbacks: Sequence[Row]) -> dict[str, MappingRow]:
+        """What each was read by: of its source's mappings the last one that began before."""
+        known: dict[str, list[MappingRow]] = {}
+        for source in {row[1] for row in callbacks}:
+            rows = await self._reading.fetch(
+                "SELECT provider, version, options, since FROM mappings WHERE source = ?"
+                " ORDER BY id DESC",
+                (source,),
+            )
+            known[source] = [_mapping(row) for row in rows]
+        found: dict[str, MappingRow] = {}
+        for row in callbacks:
+            by = next((one for one in known[row[1]] if one.since <= _read_at(row)), None)
+            if by is not None:
+                found[f"cb_{row[0]}"] = by
+        return found
+
     async def _story(
         self,
         found_as: str,
@@ -141,7 +161,22 @@ class Stories:
             shop=shop or (events[0][4] if events else None),
             order=order,
             callbacks=[callback_row(row) for row in callbacks],
+            mappings=await self._mappings(callbacks),
             events=[await self._reading.event(row) for row in events],
             deliveries=[delivery_row(row) for row in deliveries],
             attempts=await self._reading.attempts([row[0] for row in deliveries]),
         )
+
+
+def _read_at(callback: Row) -> Millis:
+    """When it was read last: when it came, but for what was in quarantine."""
+    received: Millis = callback[5]
+    again: Millis | None = callback[10]
+    return received if again is None else again
+
+
+def _mapping(row: Row) -> MappingRow:
+    provider, version, options, since = row
+    return MappingRow(
+        provider=provider, version=version, options=msgspec.json.decode(options), since=since
+    )

@@ -62,3 +62,9 @@ def ends(call: Call[Any, Any], name: str, page: Page[Any]) -> dict[str, Any]:
     """The fields of a `Listing` that holds one page of the list `name`."""
     cursor = None if page.following is None else call.cursors.make(name, page.following)
     return {"data": list(page.rows), "cursor": cursor, "done": page.following is None}
+
+
+def fits(expected: str, tag: str) -> bool:
+    """Whether an `If-Match` has this tag, compared strongly, or is `*` (RFC 9110, 13.1.1)."""
+    listed = [one.strip() for one in expected.split(",")]
+    return "*" in listed or tag in listed

@@ -1,11 +1,12 @@
-"""The calls about sources: as the configuration declares them, how they do, and what to ask them now.
+"""The calls about sources that there are: how they do, and what to ask them now.
 
-What takes long is told line by line (JSON Lines). Sources are read-only here: the file wins.
+What takes long is told line by line (JSON Lines). `sourcing.py` makes and changes sources.
 """
 
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -13,14 +14,13 @@ from starlette.responses import Response, StreamingResponse
 
 from gateway.config.settings import PollSettings, SourceSettings
 from gateway.egress.rules import parse_target
-from gateway.errors import NotFound
 from gateway.lookout import Heard
 from gateway.models import Millis
 from gateway.poller.poller import Line
 from gateway.providers.base import calls
 from gateway.providers.registry import provider_class
-from gateway.runtime import Gateway
 from gateway.shown import shown
+from gateway.sources import Known
 from gateway.stores.base import Poll
 from gateway.stores.views import RejectedRow
 from gateway.web.api.lists import ago
@@ -64,13 +64,18 @@ class SourceDetail(msgspec.Struct, frozen=True, kw_only=True):
     `callbacks` is where it calls, a path of the public listener where that has no public URL.
     `heard_at` is when something authentic last came of it; `rejected` counts the requests in its
     name that were refused since then, or since the gateway was started, the last one for
-    `rejected_reason`.
+    `rejected_reason`. A source that is not `declared` in the file was made by a call. `keys` are all
+    but those that are secret, as the configuration has them; a `reader` is not told them. With a
+    `problem` it rests: its keys do not fit this release.
     """
 
     name: str
     provider: str
     shop: str
     enabled: bool
+    declared: bool
+    problem: str | None
+    keys: dict[str, Any] | None
     kind: Kind
     callbacks: str | None
     heard_at: Millis | None
@@ -81,7 +86,7 @@ class SourceDetail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceList(msgspec.Struct, frozen=True, kw_only=True):
-    """All sources, as the configuration has them."""
+    """All sources: those of the file first, then the others by age."""
 
     data: list[SourceDetail]
 
@@ -126,18 +131,44 @@ async def list_sources(call: Call[Nothing, None]) -> SourceList:
         polls = await records.sources()
     return SourceList(
         data=[
-            await _shown(gateway, name, source, *polls.get(name, (None, 0)))
-            for name, source in gateway.settings.sources.items()
+            await _shown(call, known, *polls.get(name, (None, 0)))
+            for name, known in gateway.sources.all.items()
         ]
     )
 
 
-async def get_source(call: Call[Nothing, None]) -> SourceDetail:
+async def get_source(call: Call[Nothing, None]) -> Response:
     """A source, and how it does."""
-    name, source = _declared(call.gateway, call.path["id"])
+    return await said(call, call.gateway.sources.find(call.path["id"]))
+
+
+async def said(call: Call[Any, Any], known: Known, *, code: int = 200) -> Response:
+    """A source as an answer, with the tag that `If-Match` is compared with."""
+    return Response(
+        msgspec.json.encode(shown(await _detail(call, known))),
+        status_code=code,
+        media_type="application/json",
+        headers={"etag": etag_of(call, known)},
+    )
+
+
+def etag_of(call: Call[Any, Any], known: Known) -> str:
+    """A strong entity tag of its settings; its key keeps it from telling anything of the secrets."""
+    packed = msgspec.msgpack.encode((known.name, known.settings, known.keys), enc_hook=_packed)
+    key = call.gateway.store.secret_for("tags of sources")
+    return f'"{hashlib.blake2b(packed, key=key, digest_size=16).hexdigest()}"'
+
+
+def _packed(value: object) -> object:
+    """What the configuration's own kinds of number and bytes are to an encoder."""
+    return int(value) if isinstance(value, int) else bytes(value)  # type: ignore[call-overload]
+
+
+async def _detail(call: Call[Any, Any], known: Known) -> SourceDetail:
+    """What whoever calls is told of a source."""
     async with call.gateway.store.records() as records:
         polls = await records.sources()
-    return await _shown(call.gateway, name, source, *polls.get(name, (None, 0)))
+    return await _shown(call, known, *polls.get(known.name, (None, 0)))
 
 
 async def list_rejected(call: Call[Nothing, None]) -> RejectedList:
@@ -146,7 +177,7 @@ async def list_rejected(call: Call[Nothing, None]) -> RejectedList:
     async with call.gateway.store.records() as records:
         rows = await records.rejected(name, limit=SAMPLES)
     if not rows:
-        _declared(call.gateway, name)
+        call.gateway.sources.find(name)
     return RejectedList(data=list(rows))
 
 
@@ -172,26 +203,22 @@ async def reconcile_source(call: Call[Reconciling, None]) -> Response:
     return _told(call.gateway.poller.reconcile(name, since=start, emit=asked.emit))
 
 
-def _declared(gateway: Gateway, name: str) -> tuple[str, SourceSettings]:
-    source = gateway.settings.sources.get(name)
-    if source is None:
-        known = ", ".join(gateway.settings.sources) or "none"
-        raise NotFound(f"the configuration has no source {name}: it has {known}")
-    return name, source
-
-
 async def _shown(
-    gateway: Gateway, name: str, source: SourceSettings, poll: Poll | None, watched: int
+    call: Call[Any, Any], known: Known, poll: Poll | None, watched: int
 ) -> SourceDetail:
+    gateway, source = call.gateway, known.settings or SourceSettings(provider="", enabled=False)
+    heard: Heard = await gateway.lookout.of(known.name)
     called = bool(source.secrets) and calls(provider_class(source.provider))
-    heard: Heard = await gateway.lookout.of(name)
     return SourceDetail(
-        name=name,
-        provider=source.provider,
+        name=known.name,
+        provider=known.provider,
         shop=source.shop,
         enabled=source.enabled,
+        declared=known.declared,
+        problem=known.problem,
+        keys=known.shown if call.principal.role in OPERATORS else None,
         kind=_kind(called=called, polled=source.poll is not None),
-        callbacks=f"{gateway.settings.server.public_url}/hooks/{name}" if called else None,
+        callbacks=f"{gateway.settings.server.public_url}/hooks/{known.name}" if called else None,
         heard_at=heard.last_at,
         silent_since=heard.silent_since,
         rejected=heard.refused,
@@ -246,6 +273,7 @@ SOURCES: Sequence[Operation] = (
         roles=READERS,
         act=get_source,
         answer=SourceDetail,
+        tells=("ETag",),
         codes=("not_found",),
     ),
     Operation(

@@ -23,6 +23,7 @@ from gateway.models import Millis, Subscription
 from gateway.shown import shown
 from gateway.signing import generate_secret
 from gateway.stores.base import Status
+from gateway.web.api.lists import fits
 from gateway.web.api.operation import (
     READERS,
     SUBSCRIBERS,
@@ -139,7 +140,7 @@ async def change(call: Call[Nothing, Keys]) -> Response:
     expected = call.request.headers.get("if-match")
 
     def revise(before: Subscription) -> Subscription:
-        if expected is not None and not _fits(expected, etag_of(before)):
+        if expected is not None and not fits(expected, etag_of(before)):
             raise PreconditionFailed("it was changed since you read it: read it again")
         after = change_subscription(before, keys, settings, now, description=description)
         check_types(call.principal, after.types)
@@ -248,12 +249,6 @@ def _made_name(keys: Keys) -> str:
         host = ""
     stem = re.sub("[^a-z0-9]+", "-", host.lower()).strip("-")[:LONGEST_HOST] or "hook"
     return f"{stem}-{''.join(secrets.choice(LETTERS) for _ in range(8))}"
-
-
-def _fits(expected: str, tag: str) -> bool:
-    """RFC 9110, 13.1.1: any of the listed tags, compared strongly, or `*`."""
-    listed = [one.strip() for one in expected.split(",")]
-    return "*" in listed or tag in listed
 
 
 def _said(answer: msgspec.Struct, status: Status, *, code: int = 200) -> Response:

@@ -20,6 +20,7 @@ from gateway.web.api.reading import READING
 from gateway.web.api.samples import SAMPLES
 from gateway.web.api.setaside import SET_ASIDE
 from gateway.web.api.sources import SOURCES
+from gateway.web.api.sourcing import SOURCING
 from gateway.web.api.stats import STATS
 from gateway.web.api.streaming import STREAMING
 from gateway.web.api.subscribing import SUBSCRIBING
@@ -30,6 +31,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *ABOUT,
     *READING,
     *SOURCES,
+    *SOURCING,
     *ORDERS,
     *SET_ASIDE,
     *SAMPLES,

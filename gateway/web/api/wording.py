@@ -17,7 +17,7 @@ PATH_IDS: Mapping[str, str] = {
     "keys": "A key's id: the 8 characters behind `gwk_`.",
     "orders": "An order's id, percent-encoded, or another name of it.",
     "replays": "A replay job's number.",
-    "sources": "A source's name, as in the configuration.",
+    "sources": "A source's name.",
     "subscriptions": "A subscription's id, such as `sub_7`, or its name.",
     "unlinked": "A waiting fact's id, such as `ul_7_3`.",
 }
@@ -48,6 +48,21 @@ PARAMETERS: Mapping[str, str] = {
 """Of a query or a header, by name."""
 
 FIELDS: Mapping[str, Mapping[str, str]] = {
+    "SourceKeys": {
+        "name": "1 to 63 of `a-z`, `0-9` and `-`. Cannot be changed.",
+        "provider": "What kind of sender it is, such as `stripe`.",
+        "secrets": "What its provider signs with; all of them are tried. Never shown again.",
+        "shop": "Whose order numbers these are. Default `default`.",
+        "enabled": "false: it rests.",
+        "tolerance": "How old a signed callback may be, such as `300s`.",
+        "include": "`customer`, `original`: personal data that its events shall have too.",
+        "rejection_status": "What whoever does not prove to be this source is answered.",
+        "silent_after": "How long a time without a callback is told as a fault, such as `6h`.",
+        "base_url": "Where the API of a source is that is asked.",
+        "token": "The key of that API. Never shown again.",
+        "interval": "How often it is asked, such as `60s`.",
+        "requests_per_minute": "How many requests in a minute at most.",
+    },
     "SubscriptionKeys": {
         "url": "Where to deliver, by POST.",
         "hookUrl": "The same as `url`.",

@@ -1,0 +1,52 @@
+"""The contract of the sources that no configuration declares, and of what callbacks are read by."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from gateway.models import Millis
+
+
+class MadeSource(msgspec.Struct, frozen=True, kw_only=True):
+    """A source that was made at run time; `keys` is the JSON object that it was made of, secrets too."""
+
+    name: str
+    keys: bytes
+    made_at: Millis
+
+    def __repr__(self) -> str:
+        return f"MadeSource(name={self.name!r})"
+
+
+class SourceMapping(msgspec.Struct, frozen=True, kw_only=True):
+    """What turns a source's callbacks and replies into facts: a provider of a release, with options.
+
+    `version` names the package too, as in `webhook-gateway 1.0`; `options` are the provider's own keys of the
+    source, as JSON.
+    """
+
+    source: str
+    provider: str
+    version: str
+    options: bytes
+
+
+class Sources(Protocol):
+    """What is kept of sources that the configuration does not know, and of how all are read."""
+
+    async def all(self) -> Sequence[MadeSource]:
+        """Those that were made, oldest first; `SealError` when one cannot be opened."""
+        ...
+
+    async def put(self, name: str, keys: bytes, now: Millis) -> None:
+        """Make one, or give it other keys. `Conflict` when there are too many."""
+        ...
+
+    async def remove(self, name: str) -> None:
+        """Forget one; what came of it stays."""
+        ...
+
+    async def read_by(self, mappings: Sequence[SourceMapping], now: Millis) -> None:
+        """Note what each source is read by from now on, where that is news."""
+        ...
