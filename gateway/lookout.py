@@ -5,7 +5,7 @@ events. Both events are told once, and again only after the source was heard in 
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -82,16 +82,24 @@ class Lookout:
         self._states: dict[str, SourceState] | None = None
         self._unwritten: set[str] = set()
         self._since: dict[str, Millis] = {}  # those that were added while it listened
+        self._anew: set[str] = set()  # those of them whose silence of before is over
         self._written = self._looked = self._listening = clock()
 
-    def update(self, silent_after: Mapping[str, Millis]) -> None:
-        """Tell the silence of these from now on; what was not listened to before begins now."""
+    def update(self, silent_after: Mapping[str, Millis], *, begun: Collection[str] = ()) -> None:
+        """Tell the silence of these from now on; of `begun` those that were not listened to begin now."""
         now = self._clock()
+        fresh = {name for name in begun if name in silent_after and name not in self._silent_after}
         self._since = {
-            name: self._since.get(name, Millis(0)) if name in self._silent_after else now
+            name: now if name in fresh else self._since.get(name, Millis(0))
             for name in silent_after
         }
+        self._anew |= fresh
         self._silent_after = silent_after
+
+    def forget(self, source: str) -> None:
+        """Know nothing any more of what was refused in the name of a source that is no more."""
+        self._refused.pop(source, None)
+        self._told.pop(source, None)
 
     def heard(self, source: str) -> None:
         """Note that something authentic came from a source."""
@@ -143,6 +151,12 @@ class Lookout:
     async def _known(self) -> dict[str, SourceState]:
         if self._states is None:
             self._states = dict(await self._upkeep.sources())
+        for name in self._anew:
+            state = self._states.get(name, SourceState())
+            if state.silent_since is not None:
+                self._states[name] = msgspec.structs.replace(state, silent_since=None)
+                self._unwritten.add(name)
+        self._anew.clear()
         return self._states
 
     def _take(self, states: dict[str, SourceState]) -> bool:

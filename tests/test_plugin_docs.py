@@ -22,7 +22,7 @@ from gateway.models import Track
 from gateway.signing import verify
 from gateway.testing.doubles import Receiver
 from gateway.testing.readings import STATES
-from tests.acceptance.harness import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "plugins.md").read_text("utf-8")

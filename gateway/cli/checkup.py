@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from gateway.cli import checks
 from gateway.cli.checks_live import Place, Reach, clock_findings, running_findings
+from gateway.cli.checks_made import made_findings
 from gateway.cli.findings import (
     Finding,
     State,
@@ -107,10 +108,14 @@ async def _all(
 ) -> Sequence[Finding]:
     """The findings of all checks, in their order.
 
-    The database comes first, and fast: it knows subscriptions that no file declares.
+    The database comes first, and fast: it knows subscriptions and sources that no file declares.
     """
     known: list[Examined] = []
+    made: list[Place] = []
     first = await _bounded("database", DEADLINE, lambda: _database(setup, known))
+    if known and known[0].version == known[0].newest:
+        sources = await _bounded("sources", DEADLINE, _listed(lambda: _made(setup, made)))
+        first = [*first, *sources]
     own: list[tuple[str, float, Check]] = [
         ("disk", DEADLINE, _listed(lambda: _disk(setup))),
         ("sqlite", DEADLINE, _listed(checks.sqlite_findings)),
@@ -127,7 +132,7 @@ async def _all(
         reach = Reach(setup.settings, wall_clock)
         own += [
             (place.check, DEADLINE, partial(reach.findings, place))
-            for place in places(setup, known[0] if known else None)
+            for place in (*places(setup, known[0] if known else None), *made)
         ]
     done = 0
 
@@ -183,6 +188,12 @@ def _disk(setup: Setup) -> Iterable[Finding]:
     if not path.parent.is_dir():
         return []  # that is told of the database
     return checks.disk_findings(path.parent, path.stat().st_size if path.exists() else 0)
+
+
+def _made(setup: Setup, places: list[Place]) -> Iterable[Finding]:
+    declared = setup.document.get("sources")
+    names = declared if isinstance(declared, Mapping) else ()
+    return made_findings(setup.settings, names, places)
 
 
 def _secrets(setup: Setup) -> Iterable[Finding]:

@@ -101,7 +101,8 @@ def act_on(
     answer = ask(place, path, body, method=method, patience=patience)
     if answer is not None or not isinstance(place, Settings):
         return Done(answer=answer or {}, live=True)
-    return Done(answer=asyncio.run(_directly(whole() if whole else place, act)), live=False)
+    settings = whole() if whole else place
+    return Done(answer=asyncio.run(_directly(settings, act, sources=bool(whole))), live=False)
 
 
 def ask(
@@ -163,7 +164,7 @@ def _socket(settings: Settings, *, patience: float | None) -> Iterator[httpx2.Cl
             yield None
             return
         # Without the environment: its proxies are not meant for a socket of one's own.
-        transport = httpx2.HTTPTransport(uds=address, trust_env=False)
+        transport = httpx2.HTTPTransport(uds=address, verify=False, trust_env=False)
         with httpx2.Client(transport=transport, trust_env=False, timeout=patience) as client:
             yield client
 
@@ -178,19 +179,20 @@ def _listens(address: str) -> bool:
         return True
 
 
-async def _directly(settings: Settings, act: Act) -> Answer:
+async def _directly(settings: Settings, act: Act, *, sources: bool) -> Answer:
     """Do it on the store, as its owner; `StartupError` when it has one, or is not ours."""
     async with make_records(settings.store.url):
         pass  # a missing or foreign file is refused before a lock is made beside it
-    async with owning(settings) as gateway:
+    async with owning(settings, sources=sources) as gateway:
         return await act(gateway)
 
 
 @asynccontextmanager
-async def owning(settings: Settings) -> AsyncIterator[Gateway]:
+async def owning(settings: Settings, *, sources: bool = False) -> AsyncIterator[Gateway]:
     """A gateway that owns its store and delivers nothing; what it makes waits for `gateway serve`.
 
-    With subscriptions in `settings`, events are routed to them.
+    With subscriptions in `settings`, events are routed to them. `sources` are taken up where
+    `settings` has all that the file says of them.
     """
     # A store that fails tells the caller so; there is nobody else to be told.
     gateway = build(settings, on_fatal=lambda _: None)
@@ -199,7 +201,8 @@ async def owning(settings: Settings) -> AsyncIterator[Gateway]:
         await gateway.store.start()
         if gateway.subscriptions:
             await gateway.store.catalog.sync(gateway.subscriptions)
-        await gateway.sources.load()
+        if sources:
+            await gateway.sources.load()
         yield gateway
     finally:
         await gateway.poller.stop()

@@ -112,7 +112,7 @@ class Following:
                 yield client
             return
         with unix_address(socket_path(self._place)) as address:
-            transport = httpx2.AsyncHTTPTransport(uds=address, trust_env=False)
+            transport = httpx2.AsyncHTTPTransport(uds=address, verify=False, trust_env=False)
             async with httpx2.AsyncClient(
                 base_url="http://gateway", transport=transport, trust_env=False, timeout=timeout
             ) as client:

@@ -22,6 +22,7 @@ from gateway.cli import (
     publishing,
     replaying,
     send,
+    sourcing,
     subscriptions,
     types,
 )
@@ -34,6 +35,7 @@ from gateway.cli.options import (
     Limit,
     OfType,
     Source,
+    fixed_of,
     place_of,
     settings_of,
     sources_of,
@@ -51,6 +53,7 @@ app = typer.Typer(
     help="Receives what print providers and Stripe say about orders; delivers it as signed CloudEvents.",
 )
 
+app.add_typer(sourcing.app, name="sources")
 app.add_typer(subscriptions.app, name="subscriptions")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(lanes.app, name="lanes")
@@ -189,8 +192,12 @@ def rejected(
     """Show requests that were refused because nothing proved whose they are, and why."""
     from gateway.cli import look
 
-    place, known = place_of(config), lambda: sources_of(config)
-    look.rejected(place, source, known=known, limit=limit, as_json=as_json)
+    def names() -> list[str]:
+        from gateway.cli.known import made_sources
+
+        return [source] if source in made_sources(fixed_of(config)) else sources_of(config)
+
+    look.rejected(place_of(config), source, known=names, limit=limit, as_json=as_json)
 
 
 @app.command()
@@ -210,15 +217,6 @@ def explain(
     from gateway.cli import look
 
     look.explain(place_of(config), name, as_json=as_json)
-
-
-@app.command()
-@aimed
-def sources(as_json: Json = False, config: Config = None) -> None:
-    """Show the sources, and how the asking of those that never call goes."""
-    from gateway.cli import sources as work
-
-    work.sources(place_of(config), config, as_json=as_json)
 
 
 @app.command()

@@ -76,7 +76,7 @@ def _completed(context: typer.Context, table: str, incomplete: str) -> Sequence[
 Source = Annotated[
     str,
     typer.Argument(
-        metavar="SOURCE", help="As the configuration names it.", autocompletion=known_sources
+        metavar="SOURCE", help="As `gateway sources` shows it.", autocompletion=known_sources
     ),
 ]
 Subscription = Annotated[

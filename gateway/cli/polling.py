@@ -6,13 +6,14 @@ none runs, it is done here, on the store itself.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Container
 from urllib.parse import urlencode
 
 import msgspec
 
 from gateway.cli.bars import bar
 from gateway.cli.control import act_on, follow, owning
+from gateway.cli.known import with_made
 from gateway.cli.look import Told, require_store, say
 from gateway.cli.options import Place
 from gateway.cli.remote import Line, source_path
@@ -22,7 +23,7 @@ from gateway.config.settings import Settings
 from gateway.config.values import A_DURATION, parse_duration
 from gateway.errors import GatewayError, NotFound, StartupError
 from gateway.poller.inquiry import Found
-from gateway.poller.poller import Ended
+from gateway.poller.poller import Ended, some_of
 from gateway.poller.reconcile import Compared
 from gateway.runtime import Gateway
 from gateway.shown import shown, taken
@@ -148,16 +149,21 @@ def _check_since(since: str | None) -> None:
 
 
 def _asking(settings: Settings, name: str) -> Settings:
-    """The settings, when they ask this source: before anything is locked for it."""
-    asked = [
-        one
-        for one, source in settings.sources.items()
-        if source.enabled and source.poll is not None
-    ]
+    """The settings, when they or the database ask this source: before anything is locked for it."""
+    if name in (asked := _polled(settings)):
+        return settings
+    asked += _polled(with_made(settings), but=settings.sources)
     if name not in asked:
-        known = ", ".join(asked) or "none"
-        raise NotFound(f"there is no polled source {name!r}; polled sources are {known}")
+        raise NotFound(f"there is no polled source {name!r}; polled sources are {some_of(asked)}")
     return settings
+
+
+def _polled(settings: Settings, *, but: Container[str] = ()) -> list[str]:
+    return [
+        name
+        for name, source in settings.sources.items()
+        if source.enabled and source.poll is not None and name not in but
+    ]
 
 
 def _told(
@@ -188,6 +194,6 @@ async def _directly(
     if not fresh:
         async with make_records(settings.store.url):
             pass  # a missing or foreign file is refused before a lock is made beside it
-    async with owning(settings) as gateway:
+    async with owning(settings, sources=True) as gateway:
         async for line in ask(gateway):
             tell(msgspec.to_builtins(line))

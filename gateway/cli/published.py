@@ -118,7 +118,7 @@ def _client(place: Place) -> Iterator[httpx2.Client]:
             yield client
         return
     with unix_address(socket_path(place)) as address:
-        transport = httpx2.HTTPTransport(uds=address, trust_env=False)
+        transport = httpx2.HTTPTransport(uds=address, verify=False, trust_env=False)
         with httpx2.Client(
             base_url="http://gateway", transport=transport, trust_env=False, timeout=PATIENCE
         ) as client:

@@ -189,7 +189,7 @@ def _live(place: Place, names: Sequence[str], tell: Told, *, dry_run: bool) -> b
 
 
 async def _directly(settings: Settings, names: Sequence[str], tell: Told, *, dry_run: bool) -> None:
-    async with owning(settings) as gateway:
+    async with owning(settings, sources=True) as gateway:
         for name in names:
             try:
                 answer: Answer | GatewayError = await gateway.retry_callback(name, dry_run=dry_run)

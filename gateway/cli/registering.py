@@ -3,9 +3,11 @@
 import asyncio
 import json
 import secrets
+import shlex
 from pathlib import Path
 from typing import Protocol, TypeGuard
 
+from gateway.cli.known import with_made
 from gateway.cli.look import Told
 from gateway.cli.secret_files import new_secret_file
 from gateway.cli.tables import clean
@@ -54,7 +56,8 @@ def register(
     The secret is in a file of mode 0600 before the shop hears of it, and nowhere else. When the
     shop says no the file is taken away again: `AskFailed`.
     """
-    source, poll, provider = _shop(settings, name)
+    made = name not in settings.sources
+    source, poll, provider = _shop(with_made(settings) if made else settings, name)
     url = _address(settings, name, url)
     folder = config.parent if config is not None else Path()
     path = secret_file or folder / f"{name}.secret"
@@ -82,7 +85,7 @@ def register(
             clean(
                 f"The shop calls {url} from now on{named}. The secret that it signs with is in {path}."
             ),
-            _left_to_do(source, name, entry),
+            _left_to_do_made(source, name, path) if made else _left_to_do(source, name, entry),
         ]
     )
     said = {"source": name, "url": url, "endpoint": endpoint or None, "secret_file": str(path)}
@@ -108,11 +111,21 @@ def _left_to_do(source: SourceSettings, name: str, entry: str) -> str:
     return f"Put this line below [sources.{name}], and restart the gateway:\nsecrets = [{entry}]"
 
 
+def _left_to_do_made(source: SourceSettings, name: str, path: Path) -> str:
+    """The same of a source that was made at run time, where a command puts the secret in."""
+    if source.secrets:
+        old = "An endpoint that was registered before still stands at the shop: delete it there.\n"
+    else:
+        old = ""
+    pair = f"secrets=[{json.dumps(f'${{file:{path}}}', ensure_ascii=False)}]"
+    return f"{old}`gateway sources set {name} {shlex.quote(pair)}` takes what it signs."
+
+
 def _shop(settings: Settings, name: str) -> tuple[SourceSettings, PollSettings, Registering]:
     shops = {one: made for one, made in settings.sources.items() if made.provider == PROVIDER}
     if name not in shops:
         known = ", ".join(shops) or "none"
-        raise NotFound(f"there is no PrintStudio source {name}; those of this file are {known}")
+        raise NotFound(f"there is no PrintStudio source {name}; known are {known}")
     source = shops[name]
     provider = provider_class(source.provider)(source.options)
     if source.poll is None:

@@ -298,6 +298,10 @@ class RemoteRecords:
         """All sources, as its configuration has them."""
         return self._list("/v1/sources", SourceDetail, ALL, sized=False)
 
+    async def shown_source(self, name: str) -> SourceDetail:
+        """One source, and how it does."""
+        return self._row(source_path(name), SourceDetail)
+
     async def rejected(self, source: str, *, limit: int) -> Sequence[RejectedRow]:
         """The rejected requests that are kept of a source, newest first."""
         return self._list(source_path(source, "rejected"), RejectedRow, limit, sized=False)
@@ -355,11 +359,11 @@ class RemoteRecords:
         return response
 
 
-def source_path(name: str, verb: str) -> str:
-    """Where the API has what belongs to a source; `NotFound` for what cannot be a name."""
+def source_path(name: str, verb: str = "") -> str:
+    """Where the API has a source, or what belongs to it; `NotFound` for what cannot be a name."""
     if NAME.fullmatch(name) is None:
         raise NotFound(f"there is no source {name}: `gateway sources` lists them")
-    return f"/v1/sources/{quote(name, safe='')}/{verb}"
+    return f"/v1/sources/{quote(name, safe='')}{verb and f'/{verb}'}"
 
 
 def _segment(text: str) -> str:

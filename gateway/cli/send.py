@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.options import Config
+from gateway.cli.options import Config, fixed_of
 from gateway.config.load import load
 from gateway.errors import StartupError
 
@@ -51,7 +51,7 @@ def send(
         for option, given in (("--source", source), ("--order", order), ("--url", url)):
             if given is not None:
                 raise StartupError(f"{option} needs a TYPE: `gateway send {name}` lists them")
-        sending.types(name, config, as_json=as_json)
+        sending.types(name, config, store=lambda: fixed_of(config), as_json=as_json)
         return
     if body is not None and (event_type is not None or order is not None):
         extra = "TYPE" if event_type is not None else "--order"

@@ -4,20 +4,21 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
 
+from gateway.cli.known import made_sources
 from gateway.cli.look import draw, say
 from gateway.cli.tables import Column, View, clean, maybe, shortened, to_json
 from gateway.config.document import read_document
 from gateway.config.reader import Place, read_table, suggestion
 from gateway.config.settings import ServerSettings, Settings
 from gateway.egress.rules import parse_target
-from gateway.errors import ConfigError, NotFound, StartupError, Unavailable
+from gateway.errors import ConfigError, Conflict, NotFound, StartupError, Unavailable
 from gateway.models import Receipt
 from gateway.providers.base import Occasion, Provider, Sampling, calls, can_sample
 from gateway.providers.registry import provider_class, provider_names
@@ -32,7 +33,7 @@ _receipt = msgspec.json.Decoder(Receipt)
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
-    """A source of the configuration that takes callbacks, and how to play its provider."""
+    """A source that takes callbacks, and how to play its provider."""
 
     name: str
     provider: Sampling
@@ -63,9 +64,12 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None
 
 
-def types(name: str, config: Path | None, *, as_json: bool) -> None:
-    """Print the types that `name`, a source or a provider, can send; needs no secrets."""
-    make = provider_class(_provider_name(name, config))
+def types(name: str, config: Path | None, *, store: Callable[[], Settings], as_json: bool) -> None:
+    """Print the types that `name`, a source or a provider, can send.
+
+    It needs no secrets, but for the key of the `store` when the source was made at run time.
+    """
+    make = provider_class(_provider_name(name, config, store))
     _require_calling(make, name if name != make.name else None)
     provider = make(make.Options())
     if not can_sample(provider):
@@ -79,7 +83,12 @@ def types(name: str, config: Path | None, *, as_json: bool) -> None:
 
 
 def choose(settings: Settings, name: str, source: str | None) -> Chosen:
-    """The source that is meant; `NotFound`, `StartupError`, `ConfigError` in one sentence."""
+    """The source that is meant, one of the file or of the database.
+
+    Raises `NotFound`, `Conflict`, `StartupError`, `ConfigError` in one sentence.
+    """
+    if (source or name) not in settings.sources:
+        settings = _with_made(settings, source or name)
     chosen = _source_name(settings, name, source)
     found = settings.sources[chosen]
     provider = provider_class(found.provider)(found.options)
@@ -220,15 +229,27 @@ def _occasion(order: str | None) -> Occasion:
     return Occasion(order=order or f"test-{tag}", tag=tag, at=wall_clock())
 
 
-def _provider_name(name: str, config: Path | None) -> str:
-    """The provider of a source that the file declares, else the name itself."""
+def _with_made(settings: Settings, name: str) -> Settings:
+    """The settings with the sources that were made; `Conflict` when it is `name` that rests."""
+    made = made_sources(settings)
+    if name in made and made[name].settings is None:
+        raise Conflict(f"source {name} rests: {made[name].problem}")
+    able = {one: known.settings for one, known in made.items() if known.settings is not None}
+    return msgspec.structs.replace(settings, sources={**settings.sources, **able})
+
+
+def _provider_name(name: str, config: Path | None, store: Callable[[], Settings]) -> str:
+    """The provider of a source of the file or the database, else the name itself."""
     document = {} if config is None else read_document(config)
     declared = read_table(document.get("sources", {}), Place("sources")).get(name)
     if isinstance(declared, Mapping) and isinstance(declared.get("provider"), str):
         return str(declared["provider"])
-    if name not in provider_names():
-        raise NotFound(_unknown(name, ()))
-    return name
+    if name in provider_names():
+        return name
+    made = made_sources(store())
+    if name not in made:
+        raise NotFound(_unknown(name, tuple(made)))
+    return made[name].provider
 
 
 def _source_name(settings: Settings, name: str, source: str | None) -> str:
@@ -246,8 +267,8 @@ def _source_name(settings: Settings, name: str, source: str | None) -> str:
     _require_calling(provider_class(name), able[0] if able else None)
     if not able:
         raise NotFound(
-            f"the configuration has no source of {name}: declare one with provider ="
-            f' "{name}" and its secrets, or name the file with --config'
+            f'there is no source of {name}: declare one with provider = "{name}" and its secrets,'
+            f" make one with `gateway sources add`, or name the file with --config"
         )
     if len(able) > 1:
         raise StartupError(f"{' and '.join(able)} are sources of {name}: choose one with --source")

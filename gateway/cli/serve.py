@@ -21,6 +21,7 @@ from gateway.config.settings import PollSettings, Settings, SubscriptionSettings
 from gateway.egress.rules import parse_target
 from gateway.models import Duration
 from gateway.runtime import Gateway, build
+from gateway.sources import Known
 from gateway.stores.registry import database_path
 from gateway.web.app import admin_app, control_app, public_app
 from gateway.web.limits import Limits
@@ -57,8 +58,7 @@ def serve(settings: Settings, *, config: Path | None, say: Callable[[str], None]
     process = Process(settings, failure)
     with ExitStack() as undo:
         process.open(undo)
-        say("\n".join(process.greeting(config)))
-        uvloop.run(process.run())
+        uvloop.run(process.run(lambda: say("\n".join(process.greeting(config)))))
     if failure:
         sys.stderr.write(f"gateway: {failure[0]}\n")
         return 1
@@ -88,30 +88,29 @@ class Process:
         undo.callback(path.unlink, missing_ok=True)
 
     def greeting(self, config: Path | None) -> Iterator[str]:
-        """What a person wants to know first."""
+        """What a person wants to know first, once the sources that were made are taken up."""
         settings, public = self._settings, self._url("server")
         yield f"Listening on {public}; callbacks go to {public}/hooks/SOURCE"
         yield f"Admin on {self._url('admin')}; {self._url('admin')}/readyz says when all is well"
         yield f"Database {database_path(settings.store.url).resolve()}"
-        for name, source in settings.sources.items():
-            doors = [f"POST {public}/hooks/{name}"] if source.secrets else []
-            doors += [_asked(source.poll)] if source.poll is not None else []
-            yield f"Source {name}: {'; '.join(doors) if source.enabled else 'disabled'}"
+        for known in self._gateway.sources.all.values():
+            yield f"Source {known.name}: {_comes(known, public)}"
         for name, wanted in settings.subscriptions.items():
             yield f"Subscription {name}: {_told(wanted) if wanted.enabled else 'disabled'}"
-        yield from _next_steps(settings, config)
+        yield from _next_steps(settings, config, sources=bool(self._gateway.sources.all))
         yield documentation()
 
     def _url(self, name: str) -> str:
         host, port = self._sockets[name].getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    async def run(self) -> None:
-        """Serve until told to stop."""
+    async def run(self, greet: Callable[[], None]) -> None:
+        """Serve until told to stop; `greet` says the first words when all parts work."""
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self._stop)
         await self._gateway.start()
+        greet()
         await make_first_key(self._gateway.keyring, self._settings, self._gateway.clock())
         _settle_down()
         servers = self._servers()
@@ -160,6 +159,18 @@ class Process:
         self._stopping.set()
 
 
+def _comes(known: Known, public: str) -> str:
+    """How the facts of a source come, as far as it can be read."""
+    source = known.settings
+    if source is None:
+        return f"rests, as {known.problem}"
+    if not source.enabled:
+        return "disabled"
+    doors = [f"POST {public}/hooks/{known.name}"] if source.secrets else []
+    doors += [_asked(source.poll)] if source.poll is not None else []
+    return "; ".join(doors)
+
+
 def _asked(poll: PollSettings) -> str:
     """Which API is asked, and how often; the URL's path may be a secret."""
     to = parse_target(poll.base_url)
@@ -174,17 +185,17 @@ def _told(wanted: SubscriptionSettings) -> str:
     return f"{', '.join(wanted.types)} to {to} (profile {wanted.profile}, mode {wanted.mode})"
 
 
-def _next_steps(settings: Settings, config: Path | None) -> Iterator[str]:
-    """How to add what is missing, as lines that can be copied."""
+def _next_steps(settings: Settings, config: Path | None, *, sources: bool) -> Iterator[str]:
+    """How to add what is missing, as lines that can be copied; whether there are `sources`."""
     file = shlex.quote(str(config or "gateway.toml"))
-    if not settings.sources:
+    if not sources:
         yield f"No sources yet: nothing can be received. Write one into {file}, as in"
         yield SOURCE
     if not settings.subscriptions:
         yield f"No subscriptions yet: nothing is delivered. Write one into {file}, as in"
         yield SUBSCRIPTION
         yield f"`{command()} secret` makes its secret."
-    if not (settings.sources and settings.subscriptions):
+    if not (sources and settings.subscriptions):
         yield f"Export the secrets, then run `{command()} serve --config {file}`."
     if config is None:
         yield f"Or see it work first: `{command()} demo`"

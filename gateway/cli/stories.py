@@ -1,8 +1,8 @@
 """The story of one order, event, delivery or callback as tables, each oldest first."""
 
+import json
 from collections.abc import Mapping, Sequence
 
-import msgspec
 from msgspec.structs import replace
 
 from gateway.cli.tables import (
@@ -25,6 +25,8 @@ from gateway.stores.views import (
     MappingRow,
     Story,
 )
+
+LISTED = 5  # callbacks that a table lists by their ids
 
 
 def story_views(story: Story) -> list[View]:
@@ -96,7 +98,7 @@ def _callbacks_view(callbacks: Sequence[CallbackRow]) -> View:
 
 
 def _mappings_view(story: Story) -> View:
-    """What the callbacks were read by, oldest first, and which of them."""
+    """What the callbacks were read by, in the order of the first one that each mapping read."""
     read: dict[tuple[str, Millis], list[str]] = {}
     known: dict[tuple[str, Millis], MappingRow] = {}
     for callback in story.callbacks:
@@ -106,28 +108,33 @@ def _mappings_view(story: Story) -> View:
     return View(
         title="Read by",
         columns=[
-            *(Column("provider"), Column("package", spare=3), Column("since", spare=2)),
-            *(Column("source", spare=1), Column("callbacks", spare=4)),
-            Column("with", whole=False),
+            *(Column("callbacks", whole=False), Column("source", spare=1), Column("provider")),
+            *(Column("package", spare=3), Column("since", spare=2), Column("with", whole=False)),
         ],
         rows=[
             (
-                *(by.provider, by.version, local(by.since), source, _span(read[source, since])),
-                ", ".join(f"{key} = {_written(value)}" for key, value in by.options.items()),
+                *(_listed(read[source, since]), source, by.provider, by.version, local(by.since)),
+                _options(by.options),
             )
             for (source, since), by in known.items()
         ],
     )
 
 
-def _span(callbacks: Sequence[str]) -> str:
-    if len(callbacks) == 1:
-        return callbacks[0]
-    return f"{callbacks[0]} to {callbacks[-1]}: {len(callbacks)}"
+def _listed(callbacks: Sequence[str]) -> str:
+    """The callbacks, or of many the first and last ones; the table of callbacks has them all."""
+    if len(callbacks) <= LISTED:
+        return ", ".join(callbacks)
+    first = ", ".join(callbacks[: LISTED - 2])
+    return f"{first} … {callbacks[-1]} ({len(callbacks)} in all)"
 
 
-def _written(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+def _options(options: Mapping[str, object]) -> str:
+    """Those that have a value; `--json` has the others too."""
+    given = {key: value for key, value in options.items() if value not in (None, [], {}, "")}
+    return ", ".join(
+        f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in given.items()
+    )
 
 
 def _facts_view(callbacks: Sequence[CallbackRow], names: Mapping[str, str]) -> View:

@@ -10,6 +10,7 @@ from gateway.config.settings import Profile, Settings
 from gateway.config.subscription import PULLED, read_subscription, subscription_of
 from gateway.config.values import show_duration, show_rate, show_start
 from gateway.egress.rules import parse_target
+from gateway.errors import ConfigError
 from gateway.models import Millis, Subscription
 
 TEST_PATH = b"/webhook-test/"
@@ -58,6 +59,8 @@ def change_subscription(
     wanted = read_subscription(before.name, {**base, **keys}, settings, place=Place(""))
     after = subscription_of(before.name, wanted, settings, declared=False)
     moved = after.url != before.url
+    if moved and before.headers and "headers" not in keys:
+        _check_host(before.url, after.url)
     return msgspec.structs.replace(
         after,
         id=before.id,
@@ -66,6 +69,15 @@ def change_subscription(
         description=before.description if description is None else description,
         expires_at=_expiry(after.url, now) if moved else before.expires_at,
     )
+
+
+def _check_host(before: str, after: str) -> None:
+    """Refuse to send own headers to whom they were not given for; `ConfigError`.
+
+    Whoever may change a subscription may not read them, and could have them sent to a host of their own.
+    """
+    if parse_target(before).origin != parse_target(after).origin:
+        raise ConfigError("headers", "give them again with a URL of another host, or {} for none")
 
 
 def keys_of(subscription: Subscription) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from gateway.config.reader import (
     place_of,
     read,
     read_keys,
+    refuse_unknown,
     sentence_of,
     suggestion,
 )
@@ -45,17 +46,19 @@ def read_source(
 ) -> SourceSettings:
     """A source that stands in no file: its keys as a command line or JSON gives them.
 
-    Text is read as a variable of the environment is, and `${NAME}` is refused, as
-    `read_subscription` does. Of `settings`, `egress` counts. Raises `ConfigError` with the path
-    `sources.NAME.KEY`, or that of the key at `place`, for the first thing that is wrong.
+    Text is read as a variable of the environment is, None is a key's default, and `${NAME}` is
+    refused, as `read_subscription` does. Of `settings`, `egress` counts. Raises `ConfigError` with
+    the path `sources.NAME.KEY`, or that of the key at `place`, for the first thing that is wrong.
     """
-    place = place or Place("sources").key(name)
-    check_source_name(name, place)
+    at = Place("sources").key(name)
+    check_source_name(name, at if place is None else place.key("name"))
     table: Table = {
-        key: Given(value) if isinstance(value, str) else value for key, value in values.items()
+        key: Given(value) if isinstance(value, str) else value
+        for key, value in values.items()
+        if value is not None
     }
     reader = SourceReader(rules_of(settings.egress), Vault(None, None), provider_class)
-    return reader.read(table, place)
+    return reader.read(table, place or at, cleared=values.keys() - table.keys())
 
 
 def check_source_name(name: str, place: Place) -> None:
@@ -106,8 +109,12 @@ class SourceReader:
         place: Place,
         *,
         adjust: Callable[[Mapping[str, object], Iterable[str]], Table] = _as_it_is,
+        cleared: Iterable[str] = (),
     ) -> SourceSettings:
-        """The settings; `ConfigError`. `adjust` is given the table and keys that it may set anew."""
+        """The settings; `ConfigError`. `adjust` is given the table and keys that it may set anew.
+
+        `cleared` are keys that are given their defaults in words: they have to be known too.
+        """
         common = {key: kind for key, kind in kinds_of(SourceSettings).items() if key not in PARTS}
         table = adjust(table, common)
         provider = self._provider(table, place)
@@ -118,6 +125,7 @@ class SourceReader:
             if key not in common and key not in polled
         }
         table = adjust(table, polled | own)
+        refuse_unknown(common | polled | own, sorted(cleared), place)
         values = read_keys(common | polled | own, table, place)
         asking = {key: values.pop(key) for key in polled if key in values}
         chosen = {key: values.pop(key) for key in own if key in values}
@@ -181,6 +189,11 @@ def _options(
     struct: type[Options], values: dict[str, Any], table: Mapping[str, object], place: Place
 ) -> Options:
     """The provider's own keys; what it says about one of them becomes an error with the full path."""
+    for key, value in values.items():
+        try:
+            msgspec.json.encode(value, enc_hook=int)
+        except UnicodeEncodeError:  # a variable may have any bytes, and these are shown
+            raise place_of(key, table, place).error("expected text in UTF-8") from None
     try:
         return struct(**values)
     except ConfigError as error:

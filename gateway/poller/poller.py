@@ -4,13 +4,22 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
 from random import uniform
+from typing import Any, TypeVar
 
 import msgspec
 
 from gateway.egress.client import ApiClient
-from gateway.errors import BadRequest, GatewayError, NotFound, Unavailable
+from gateway.errors import BadRequest, Conflict, GatewayError, NotFound, Unavailable
 from gateway.models import Millis
 from gateway.operations import Operations
 from gateway.orders.decide import Orders
@@ -18,15 +27,18 @@ from gateway.poller.asker import Asker
 from gateway.poller.inquiry import NO_NUMBERS, Found, Inquiry, RoundEnded
 from gateway.poller.limits import Budget
 from gateway.poller.observation import PolledSource
-from gateway.poller.reconcile import Reconciliation
+from gateway.poller.reconcile import Compared, Reconciliation
 from gateway.poller.schedule import Uniform
 from gateway.poller.source import SourcePoller
 from gateway.providers.base import calls
 from gateway.stores.base import Outbox, Poll, Polls, Watch
 
+T = TypeVar("T")
+
 Line = Mapping[str, object]  # of a report that is told as it is made
 
 STORE_PAUSE = 5.0  # seconds until a round is tried again that the store did not take
+SOME = 20  # names that a sentence has at most
 LONGEST_NAME = 255  # characters of an order's id, as normalizers allow
 
 logger = logging.getLogger("gateway.poller")
@@ -77,6 +89,7 @@ class Poller:
         self._monotonic = monotonic
         self._sources = {source.name: self._poller_of(source, client) for source, client in sources}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._by_hand: dict[asyncio.Task[Any], str] = {}  # what is asked for, and of which source
         self._guard: Callable[[asyncio.Task[None]], None] | None = None
 
     def _poller_of(self, source: PolledSource, client: ApiClient) -> SourcePoller:
@@ -87,10 +100,9 @@ class Poller:
         """The poller of one source; `NotFound`."""
         found = self._sources.get(name)
         if found is None:
-            known = ", ".join(self._sources) or "none"
             raise NotFound(
                 f"there is no polled source {name!r} (one has a base_url and a token);"
-                f" polled sources are {known}"
+                f" polled sources are {some_of(self._sources)}"
             )
         return found
 
@@ -98,12 +110,16 @@ class Poller:
         """Start a task a source; `guard` is given each, also those that `update` starts."""
         self._guard = guard
         for name in self._sources:
-            self._begin(name)
+            self._begin(name, hurry=False)
 
     async def update(
         self, sources: Sequence[PolledSource], client: Callable[[str], ApiClient]
     ) -> None:
-        """Ask these from now on; `client` makes what asks a source, for those that are new or other."""
+        """Ask these from now on; `client` makes what asks a source, for those that are new or other.
+
+        These are asked at once. What asks those that are other or gone ends first, by hand too: an
+        answer that it had already handed on is kept.
+        """
         wanted = {source.name: source for source in sources}
         ended = [
             name
@@ -114,33 +130,37 @@ class Poller:
         for name, source in wanted.items():
             if name not in self._sources:
                 self._sources[name] = self._poller_of(source, client(name))
-                self._begin(name)
+                self._begin(name, hurry=True)
 
     async def stop(self) -> None:
         """End the tasks; an answer that is being waited for is asked for again after the start."""
         self._guard = None
         await self._end(list(self._sources))
 
-    def _begin(self, name: str) -> None:
+    def _begin(self, name: str, *, hurry: bool) -> None:
         if self._guard is not None:
-            run = self._run(self._sources[name])
+            run = self._run(self._sources[name], hurry=hurry)
             self._tasks[name] = asyncio.create_task(run, name=f"poller of {name}")
             self._guard(self._tasks[name])
 
     async def _end(self, names: Sequence[str]) -> None:
         sources = [self._sources.pop(name) for name in names]
         tasks = [self._tasks.pop(name) for name in names if name in self._tasks]
+        tasks += [task for task, name in self._by_hand.items() if name in names]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for source in sources:
             await source.asker.close()
 
-    async def _run(self, source: SourcePoller) -> None:
+    async def _run(self, source: SourcePoller, *, hurry: bool) -> None:
         """Rounds without end; a refused token ends them until someone asks by hand."""
         name = source.source.name
         while True:
             try:
+                if hurry:
+                    await source.hurry()
+                    hurry = False
                 poll = await source.state()
                 if poll.refused is None and poll.next_at <= self.clock():
                     await source.round()
@@ -183,16 +203,20 @@ class Poller:
     async def once(self, name: str) -> AsyncIterator[Line]:
         """One round now, even after a refusal: a line `{"found": Found}` an order, then `{"end": Ended}`.
 
-        A line `{"error": sentence}` comes instead of the end when the store fails.
+        A line `{"error": sentence}` comes instead of the end when the store fails, or when the
+        source becomes another one.
         """
         source = self.source(name)
         told: asyncio.Queue[Found | None] = asyncio.Queue()
-        asking = asyncio.create_task(source.round(told.put_nowait, all_of_them=True))
+        asking = self._asked(name, source.round(told.put_nowait, all_of_them=True))
         asking.add_done_callback(lambda _: told.put_nowait(None))
         try:
             while (found := await told.get()) is not None:
                 yield {"found": found}
-            yield {"end": Ended.of(await asking)}
+            if asking.cancelled():
+                yield {"error": changed(name)}
+            else:
+                yield {"end": Ended.of(await asking)}
         except GatewayError as error:
             yield {"error": str(error)}
         except Exception as error:
@@ -208,18 +232,60 @@ class Poller:
     ) -> AsyncIterator[Line]:
         """Ask for everything once: `{"listed": bool}`, then a line `{"compared": Compared}` an order.
 
-        A line `{"error": sentence}` ends it early when the API or the store does not let us go on.
+        A line `{"error": sentence}` ends it early when the API or the store does not let us go on,
+        or when the source becomes another one.
         """
-        run = Reconciliation(self.source(name), since=since, emit=emit)
+        source = self.source(name)
+        run = Reconciliation(source, since=since, emit=emit)
         yield {"listed": run.listed}
         try:
-            async for compared in run.run():
-                yield {"compared": compared}
+            async with contextlib.aclosing(run.run()) as steps:
+                while (compared := await self._step(source, steps)) is not None:
+                    yield {"compared": compared}
         except (RoundEnded, GatewayError) as error:
             yield {"error": str(error)}
         except Exception as error:
             logger.exception("the reconciliation of %s met a bug", name)
             yield {"error": f"a bug of the gateway: {error!r}; its log has the details"}
+
+    async def _step(
+        self, source: SourcePoller, steps: AsyncGenerator[Compared, None]
+    ) -> Compared | None:
+        """The next order; None behind the last one. `Conflict` when the source is another one now."""
+        name = source.source.name
+        if self._sources.get(name) is not source:
+            raise Conflict(changed(name))
+        step = self._asked(name, anext(steps, None))
+        try:
+            await asyncio.wait({step})
+        finally:
+            step.cancel()
+            await asyncio.gather(step, return_exceptions=True)
+        if step.cancelled():
+            raise Conflict(changed(name))
+        return step.result()
+
+    def _asked(self, name: str, work: Awaitable[T]) -> "asyncio.Task[T]":
+        """Work that someone asks for, and that ends when its source does."""
+        task = asyncio.create_task(_awaited(work))
+        self._by_hand[task] = name
+        task.add_done_callback(self._by_hand.pop)
+        return task
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    return await work
+
+
+def changed(name: str) -> str:
+    """What whoever asks a source by hand is told when it becomes another one meanwhile."""
+    return f"source {name} was changed or removed meanwhile: ask it again"
+
+
+def some_of(names: Collection[str]) -> str:
+    """The first names, and how many more there are, in words."""
+    first = ", ".join(list(names)[:SOME]) or "none"
+    return f"{first} and {len(names) - SOME} more" if len(names) > SOME else first
 
 
 def _is_same(source: PolledSource, other: PolledSource) -> bool:

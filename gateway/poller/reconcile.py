@@ -1,6 +1,6 @@
 """Asks a source for everything once, and says what the gateway has not heard, or heard otherwise."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -50,7 +50,7 @@ class Reconciliation:
         self._seen: set[str] = set()
         self.listed = source.source.provider.page(None) is not None
 
-    async def run(self) -> AsyncIterator[Compared]:
+    async def run(self) -> AsyncGenerator[Compared, None]:
         """Every order once; raises `RoundEnded` when the API does not let us go on."""
         async with self._source.lock:
             with self._source.asker.patient():

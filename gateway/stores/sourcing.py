@@ -20,16 +20,17 @@ class MadeSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceMapping(msgspec.Struct, frozen=True, kw_only=True):
-    """What turns a source's callbacks and replies into facts: a provider of a release, with options.
+    """What turns a source's callbacks and replies into facts `since` then: a provider, with options.
 
-    `version` names the package too, as in `webhook-gateway 1.0`; `options` are the provider's own keys of the
-    source, as JSON.
+    `version` names the package that brings it too, as in `webhook-gateway 1.0`; `options` are the provider's own
+    keys of the source, as JSON.
     """
 
     source: str
     provider: str
     version: str
     options: bytes
+    since: Millis
 
 
 class Sources(Protocol):
@@ -47,6 +48,6 @@ class Sources(Protocol):
         """Forget one; what came of it stays."""
         ...
 
-    async def read_by(self, mappings: Sequence[SourceMapping], now: Millis) -> None:
-        """Note what each source is read by from now on, where that is news."""
+    async def read_by(self, mappings: Sequence[SourceMapping]) -> None:
+        """Note what each source is read by, where that is another than the last one of it."""
         ...

@@ -9,6 +9,7 @@ from gateway.keys import KeyRecord
 from gateway.models import Callback, Delivery, Millis, Note, Subscription
 from gateway.stores.base import Consent, Poll
 from gateway.stores.replaying import Chosen, Preview, Replay
+from gateway.stores.sourcing import MadeSource
 
 R = TypeVar("R")
 
@@ -376,6 +377,10 @@ class Records(Protocol):
 
     async def sources(self) -> Mapping[str, tuple[Poll | None, int]]:
         """By the names of polled sources: where the poller is, and how many orders it asks for."""
+        ...
+
+    async def made_sources(self) -> Sequence[MadeSource]:
+        """The sources made at run time, oldest first; `StartupError` without the master key."""
         ...
 
     async def callback(self, callback: str) -> tuple[CallbackRow, Callback]:

@@ -5,7 +5,6 @@ import base64
 import importlib.util
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import msgspec
 
 from tests.acceptance.load import SECRET
 from tests.acceptance.peers import Receiver, read_message
+from tests.ports import free_port
 
 START_TIMEOUT = 30.0  # seconds; under a tracer on a busy machine a start is slow
 STOP_TIMEOUT = 30.0  # seconds
@@ -48,13 +48,6 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 def secret(rng: Random) -> str:
     """A secret as Standard Webhooks writes it: `whsec_` and the base64 of 24 bytes or more."""
     return "whsec_" + base64.b64encode(rng.randbytes(32)).decode()
-
-
-def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Gateway:

@@ -40,18 +40,17 @@ def play(folder: Path, story: Story) -> None:
     asyncio.run(whole())
 
 
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 7])
-def test_no_body_breaks_anything(tmp_path: Path, every: int) -> None:
+def test_no_body_breaks_anything(tmp_path: Path) -> None:
     async def story(stage: Stage) -> None:
         client = stage.client()
         for _ in range(200):
             await stage.neighbour(client)
         before = stage.memory()
         bodies = [(source, *body) for body in hostile_bodies() for source in SENDERS]
-        await stage.send_all(bodies[::every])
-        await stage.send_all(list(hostile_fields())[::every])
+        await stage.send_all(bodies)
+        await stage.send_all(list(hostile_fields()))
         quarantined = stage.rows("SELECT count(*) FROM callbacks WHERE verdict = 'quarantined'")
-        assert quarantined[0][0] > 300 // every, "the corpus does not reach the normalizers"
+        assert quarantined[0][0] > 300, "the corpus does not reach the normalizers"
         grown = stage.memory() - before
         assert grown < GROWTH, f"{grown >> 20} MiB more"
 

@@ -30,6 +30,8 @@ pytestmark = pytest.mark.slow
 
 SHOP, TOKEN = "canary-of-the-shop-1f6b", "canary-of-a-token-77aa"
 DECLARED, MADE, PASSWORD = "canary-declared-90cd", "canary-made-3e21", "canary-password-5b5b"
+NEW_SECRET, NEXT_SECRET = "canary-of-a-new-shop-2c19", "canary-of-its-rotation-77f0"
+NEW_TOKEN, NEW_URL = "canary-of-a-new-token-0be1", "canary-in-a-base-url-a9d2"
 PATH, QUERY = "canary-in-a-path-8d01", "canary-in-a-query-4c77"
 BASIC = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
 CALLBACK = re.compile(r"WebHook-Request-Callback: http://hooks\.example/handshakes/([\w-]{43})")
@@ -241,6 +243,7 @@ def test_no_secret_is_where_it_does_not_belong(stage: Stage) -> None:
     for status in (302, 500):
         kept = "instr(head, CAST('headers' AS BLOB))"
         stage.until(f"SELECT 1 FROM attempts WHERE {kept} AND status = {status}")
+    _sources(stage)
     stage.command("watch", "tiger", "4711")
     stage.until("SELECT 1 FROM polls WHERE problem IS NOT NULL")
     _wrong_requests(stage, question[1])
@@ -263,7 +266,12 @@ def test_no_secret_is_where_it_does_not_belong(stage: Stage) -> None:
     live = stage.kept()
     assert {"gateway.db", "gateway.db-wal", "gateway.db-shm", "gateway.log"} <= set(live)
     assert {"gateway.db.rejected", "gateway.db.rejected-wal"} & set(live)
-    urls = {"a made URL's path": PATH, "a made URL's query": QUERY}
+    secrets |= {
+        "a made source's secret": NEW_SECRET,
+        "its next one": NEXT_SECRET,
+        "a made source's token": NEW_TOKEN,
+    }
+    urls = {"a made URL's path": PATH, "a made URL's query": QUERY, "a base URL": NEW_URL}
     assert found(secrets | urls, live) == []
     for what, said in stage.heard:
         # Only the owner asks for the whole command that sends a delivery.
@@ -277,6 +285,43 @@ def test_no_secret_is_where_it_does_not_belong(stage: Stage) -> None:
     # The search itself can find: what the consumers were told is what was looked for.
     told = {"told": repr(stage.far.told).encode()}
     assert len(found({"made": MADE, "basic": BASIC, "token": TOKEN}, told)) == 3
+
+
+def _sources(stage: Stage) -> None:
+    """Sources that are made, changed, asked, refused, shown and removed; wrong ones too."""
+    called = {"provider": "printstudio", "secrets": [NEW_SECRET]}
+    asked = {"provider": "marketiger", "token": NEW_TOKEN, "interval": "1s"}
+    asked["base_url"] = f"{stage.at}/302/{NEW_URL}"
+    stage.control("POST", "/v1/sources", {"name": "made", **called})
+    stage.control("POST", "/v1/sources", {"name": "asked", **asked})
+    stage.control("PATCH", "/v1/sources/made", {"secrets": [NEW_SECRET, NEXT_SECRET]})
+    stage.control("POST", "/v1/sources", {"name": "gone", **called})
+    stage.control("DELETE", "/v1/sources/gone")
+    for keys in (
+        {"secrets": {NEW_SECRET: NEXT_SECRET}},
+        {"secrets": [f"${{{NEW_SECRET}}}"]},
+        {"shop": 7, "secrets": NEXT_SECRET},
+        {"token": f"{NEW_TOKEN} {NEW_TOKEN}"},
+        {"base_url": f"{stage.at}/?token={NEW_TOKEN}", "token": NEW_TOKEN},
+        {"base_url": f"https://user:{NEW_TOKEN}@a.example.com", "token": NEW_TOKEN},
+        {"typos": NEW_SECRET},
+    ):
+        stage.control("POST", "/v1/sources", {"name": "wrong", **called, **keys})
+        stage.control("PATCH", "/v1/sources/made", keys)
+    for name in ("made", "asked"):
+        stage.control("POST", f"/v1/sources/{name}/watch", {"id": "4711"})
+        stage.control("POST", f"/v1/sources/{name}/poll")
+        stage.control("POST", f"/v1/sources/{name}/reconcile")
+    stage.far.wait("GET", f"/302/{NEW_URL}/Order/GetOrder?orderId=4711")
+    stage.until("SELECT 1 FROM polls WHERE source = 'asked' AND problem IS NOT NULL")
+    for secret in (NEW_SECRET, "wrong"):
+        body = b'{"id": "evt-9", "event": "order.created", "data": {}}'
+        digest = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        stage.post("/hooks/made", {"X-PrintStudio-Signature": f"sha256={digest}"}, body)
+        stage.post("/hooks/gone", {"X-PrintStudio-Signature": f"sha256={digest}"}, body)
+    for path in ("", "/made", "/shop"):
+        stage.control("GET", f"/v1/sources{path}")
+    stage.control("GET", "/v1/explain/evt-9")
 
 
 def _wrong_requests(stage: Stage, consent: str) -> None:

@@ -156,7 +156,7 @@ def test_what_goes_wrong_with_sources_is_one_sentence(
             (("watch", "mt", "\udcff"), Role.OPERATOR, "something on the command line is no text"),
             (("poll", "shop", "--once"), Role.OPERATOR, "no polled source 'shop'"),
             (("reconcile", "nobody"), Role.OPERATOR, "no polled source 'nobody'"),
-            (("rejected", "nobody"), Role.OPERATOR, "the configuration has no source nobody"),
+            (("rejected", "nobody"), Role.OPERATOR, "there is no source nobody: known are shop"),
             (("rejected", ".."), Role.OPERATOR, "there is no source ..:"),
             (("reconcile", "../keys?"), Role.OPERATOR, "there is no source ../keys?:"),
         ):

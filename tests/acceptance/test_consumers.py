@@ -35,7 +35,8 @@ from tests.acceptance.developers import (
     Workshop,
     files_of,
 )
-from tests.acceptance.harness import Answer, ask, free_port
+from tests.acceptance.harness import Answer, ask
+from tests.ports import free_port
 
 EXAMPLE = "order.paid #3 of order 1001: 49.26 EUR"  # what a receiver prints of the catalogue's
 

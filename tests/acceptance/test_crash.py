@@ -28,7 +28,8 @@ def test_many_kills(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_answer_before_commit_is_seen(tmp_path: Path) -> None:
-    plan = crash.Plan(seconds=4, kills=3, seed=7, fault="ack-before-commit")
+    # On a busy machine a kill can miss the moment: one of five has to meet it.
+    plan = crash.Plan(seconds=6, kills=5, seed=7, fault="ack-before-commit")
     report = asyncio.run(crash.run(plan, tmp_path))
     assert [one for one in report.problems if one.startswith("I1")], str(report)
 

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.harness import Gateway, free_port
+from tests.acceptance.harness import Gateway
 from tests.acceptance.shell import run
 from tests.acceptance.test_look import CONSUMER
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -130,13 +130,13 @@ def _play(player: Player, case: Case) -> None:
 
 
 @given(case=events())
-@fuzz(12_000)
+@fuzz(5_000)
 def test_any_subtree_may_be_anything(player: Player, case: Case) -> None:
     _play(player, case)
 
 
 @given(source=st.sampled_from(STRIPE + SHOPS), body=st.binary(max_size=300) | JSON.map(str.encode))
-@fuzz(4_000)
+@fuzz(2_500)
 def test_any_bytes_may_be_signed(player: Player, source: str, body: bytes) -> None:
     _play(player, (source, body))
 

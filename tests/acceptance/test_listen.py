@@ -22,9 +22,10 @@ import pytest
 
 from gateway.keys import make_key
 from gateway.signing import VerificationError, verify
-from tests.acceptance.harness import Gateway, free_port
+from tests.acceptance.harness import Gateway
 from tests.acceptance.shell import run
 from tests.acceptance.test_look import Said
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -40,6 +40,7 @@ pytestmark = pytest.mark.slow
 
 SECRET = "test-secret"
 CONSUMER = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+HANGS = 300  # seconds; longer than all the tests take, on a busy machine too
 UNKIND = 3  # one more in a row, and the subscription would be said to be failing
 HOSTILE = b"\x1b]0;owned\x07\x1b[2J\r\nno [red]entry[/red] " + b"z" * 300
 QUARANTINED = b'{"id":"evt-bad","event":"order.paid","data":{"note":"\\u001b[2J"}}'
@@ -62,7 +63,7 @@ class Sink(BaseHTTPRequestHandler):
         if self.path == "/good" and not good:
             self.seen.add(event)
         elif self.path == "/hang":
-            good = self.released.wait(60)
+            good = self.released.wait(HANGS)
         self.send_response(200 if good else 500)
         answer = b"thank you" if good else HOSTILE
         self.send_header("Content-Length", str(len(answer)))
@@ -88,7 +89,7 @@ class Shop:
             return (
                 f'[subscriptions.{name}]\nurl = "http://127.0.0.1:{sink}/{name}"\n'
                 f'types = ["{types}"]\nschedule = ["{schedule}"]\nsecrets = ["{CONSUMER}"]\n'
-                'timeout = "60s"\n'
+                f'timeout = "{HANGS}s"\n'
             )
 
         return "\n".join(

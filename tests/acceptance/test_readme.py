@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.acceptance.harness import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 TITLE = "## Five minutes to your own delivered event\n"

@@ -13,9 +13,10 @@ import pytest
 
 from gateway.providers.printstudio import ORDER_EVENTS
 from gateway.providers.stripe import EVENTS
-from tests.acceptance.harness import Gateway, free_port
+from tests.acceptance.harness import Gateway
 from tests.acceptance.shell import run
 from tests.acceptance.test_look import Said
+from tests.ports import free_port
 
 SECRET = "a-canary-of-a-secret"
 SOURCES = f"""

@@ -20,7 +20,8 @@ import pytest
 from gateway.config.load import load
 from gateway.signing import generate_secret
 from gateway.stores.migrate import APPLICATION_ID
-from tests.acceptance.harness import Gateway, free_port
+from tests.acceptance.harness import Gateway
+from tests.ports import free_port
 
 GATEWAY = (sys.executable, "-m", "gateway")
 PATIENCE = 30.0  # seconds

@@ -401,6 +401,7 @@ def test_sources_are_listed_without_their_secrets(live: Bench) -> None:
         "name": "ps",
         "provider": "printstudio",
         "shop": "berlin",
+        "declared": True,
         "callbacks": False,
         "host": f"127.0.0.1:{port}",
         "state": "asked",
@@ -543,7 +544,7 @@ def test_without_success_no_secret_is_left(alone: Bench) -> None:
     assert sentence.startswith("source ps was not registered: it answered 401")
     assert [path.name for path in alone.folder.glob("*.secret")] == []
     assert alone.run("printstudio", "register", "mt").sentence(1) == (
-        "there is no PrintStudio source mt; those of this file are ps"
+        "there is no PrintStudio source mt; known are ps"
     )
 
 

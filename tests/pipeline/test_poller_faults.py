@@ -56,7 +56,7 @@ def test_a_fault_costs_one_line_and_a_later_try(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     fault, words = FAULTS[name]
-    monkeypatch.setattr("gateway.runtime.ApiClient", functools.partial(ApiClient, timeout=0.5))
+    monkeypatch.setattr("gateway.sources.ApiClient", functools.partial(ApiClient, timeout=0.5))
     caplog.set_level(logging.DEBUG)
 
     async def story(asked: Asking) -> None:

@@ -379,9 +379,9 @@ def test_an_unknown_status_is_not_told_again_when_it_is_read_anew(tmp_path: Path
                 assert told == ["order.created", "order.updated"]
             before = len(api.requests)
             async with asking(tmp_path, api, token="new-token") as asked:
+                await asked.world.until(lambda: len(api.requests) > before)
                 await asked.world.until(lambda: asked.watched(number)["seen"] is not None)
                 await asked.idle()
-                assert len(api.requests) > before
                 assert asked.told(number) == told
 
     asyncio.run(story())

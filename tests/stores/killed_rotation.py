@@ -17,9 +17,11 @@ from typing import Any, NoReturn
 from gateway.sealing import key_text, new_key
 from gateway.stores.sqlite import opening
 from gateway.stores.sqlite.renewal import renew
-from tests.stores.test_sealed import check, fill, opened
+from tests.stores.test_sealed import check_whole as check
+from tests.stores.test_sealed import fill_whole as fill
+from tests.stores.test_sealed import opened
 
-SLEEPS = 0.02  # seconds, the longest until a kill at random; a rotation takes a few milliseconds
+SLEEPS = 0.05  # seconds, the longest until a kill at random; a rotation takes a few milliseconds
 
 
 class Fuse:

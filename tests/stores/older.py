@@ -12,6 +12,12 @@ from gateway.stores.sqlite.keys import key as key_of
 from gateway.stores.sqlite.sealed import open_consent, open_url
 
 BACK = {  # what undoes the migration of this number
+    10: (
+        "DROP TABLE made_sources",
+        "DROP INDEX mappings_source",
+        "DROP TABLE mappings",
+        "ALTER TABLE callbacks DROP COLUMN read_at",
+    ),
     9: (
         "ALTER TABLE subscriptions DROP COLUMN url",
         "ALTER TABLE master DROP COLUMN schema",
@@ -26,13 +32,14 @@ BACK = {  # what undoes the migration of this number
 
 
 def as_of(path: Path, version: int) -> None:
-    """Give the file the schema `version`, 6 to 8, with URLs in plain; its key lies beside it."""
+    """Give the file the schema `version`, 6 to 9, before 9 with URLs in plain; its key lies beside it."""
     sealer = Sealer(parse_key(path.with_name(f"{path.name}.key").read_text("ascii").strip()))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA secure_delete = OFF")
         connection.execute("PRAGMA journal_mode = WAL")
-        _in_plain(connection, sealer)
-        for number in range(9, version, -1):
+        if version < 9:
+            _in_plain(connection, sealer)
+        for number in range(max(BACK), version, -1):
             for statement in BACK[number]:
                 connection.execute(statement)
         connection.execute("DELETE FROM migrations WHERE version > ?", (version,))

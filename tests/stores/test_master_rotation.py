@@ -19,9 +19,12 @@ from gateway.stores.sqlite.lock import Owner
 from gateway.stores.sqlite.renewal import renew
 from gateway.stores.sqlite.sealed import sealed_values
 from tests.acceptance.harness import Gateway
-from tests.stores.test_sealed import check, fill, frozen, opened, refused
+from tests.stores.test_sealed import check_whole as check
+from tests.stores.test_sealed import fill_whole as fill
+from tests.stores.test_sealed import frozen, opened, refused
 
-SEALED = 5  # values that `fill` makes: two signing secrets, the headers, the URL, the handshake
+SEALED = 6
+"""Values that `fill` makes: two signing secrets, the headers, the URL, the handshake, a source."""
 KILLS = 40  # at random moments
 
 

@@ -71,6 +71,21 @@ async def check(store: Store) -> None:
     assert status.handshake == SHAKEN
 
 
+SOURCE_KEYS = b'{"provider":"printstudio","secrets":["canary-of-a-shop"]}'
+
+
+async def fill_whole(store: Store) -> None:
+    """With what older releases do not know."""
+    await fill(store)
+    await store.sources.put("berlin", SOURCE_KEYS, NOW)
+
+
+async def check_whole(store: Store) -> None:
+    await check(store)
+    (made,) = await store.sources.all()
+    assert (made.name, made.keys, made.made_at) == ("berlin", SOURCE_KEYS, NOW)
+
+
 def plain(text: str) -> list[bytes]:
     """How a signing secret may lie in a file."""
     return [text.encode(), text.removeprefix("whsec_").encode(), parse_secret(text)]

@@ -37,6 +37,7 @@ from gateway.stores.views import (
     CallbackRow,
     DeliveryRow,
     EventRow,
+    MappingRow,
     Routing,
     Story,
     UnlinkedRow,
@@ -371,6 +372,80 @@ def test_a_dumb_terminal_gets_the_same_lines_without_colours(
 def test_story_leaves_out_tables_without_rows() -> None:
     told = story(events=[], deliveries=[], attempts={}, callbacks=[callback(notes=())])
     assert [view.title for view in story_views(told)] == ["Callbacks"]
+
+
+def mapping(**fields: Any) -> MappingRow:
+    row = MappingRow(
+        provider="stripe",
+        version="webhook-gateway 1.0",
+        options={"link_wait": "10m", "order_id": ["a", "b"], "livemode": None, "cancel_from": []},
+        since=AT,
+    )
+    return msgspec.structs.replace(row, **fields)
+
+
+def test_story_says_what_its_callbacks_were_read_by() -> None:
+    """A row a mapping of a source, in the order of the callbacks; what has no value is left out."""
+    later = mapping(options={"trust": False}, since=Millis(AT + 5_000))
+    ids = ["cb_1", "cb_2", "cb_3", "cb_4"]
+    sources = ["pay", "shop", "pay", "pay"]
+    told = story(
+        callbacks=[callback(id=one, source=of) for one, of in zip(ids, sources, strict=True)],
+        mappings={
+            "cb_1": mapping(),
+            "cb_2": mapping(provider="printstudio", options={}),
+            "cb_3": mapping(),
+            "cb_4": later,
+        },
+    )
+    assert cells("Read by", told) == [
+        {
+            "callbacks": "cb_1, cb_3",
+            "source": "pay",
+            "provider": "stripe",
+            "package": "webhook-gateway 1.0",
+            "since": local(AT),
+            "with": 'link_wait: "10m", order_id: ["a", "b"]',
+        },
+        {
+            "callbacks": "cb_2",
+            "source": "shop",
+            "provider": "printstudio",
+            "package": "webhook-gateway 1.0",
+            "since": local(AT),
+            "with": "",
+        },
+        {
+            "callbacks": "cb_4",
+            "source": "pay",
+            "provider": "stripe",
+            "package": "webhook-gateway 1.0",
+            "since": local(Millis(AT + 5_000)),
+            "with": "trust: false",
+        },
+    ]
+    assert all(view.title != "Read by" for view in story_views(story()))
+
+
+def test_of_many_callbacks_that_were_read_alike_some_are_named() -> None:
+    rows = [callback(id=f"cb_{number}") for number in range(1, 21)]
+    told = story(callbacks=rows, mappings={row.id: mapping() for row in rows})
+    assert cells("Read by", told)[0]["callbacks"] == "cb_1, cb_2, cb_3 … cb_20 (20 in all)"
+    told = story(callbacks=rows[:5], mappings={row.id: mapping() for row in rows})
+    assert cells("Read by", told)[0]["callbacks"] == "cb_1, cb_2, cb_3, cb_4, cb_5"
+
+
+def test_what_callbacks_were_read_by_fits_a_narrow_terminal() -> None:
+    """Provider and package stay, the options are folded, and no callback is cut."""
+    options = {"order_id": ["orderNumber", "shop_order_reference"], "unlinked": "wait"}
+    rows = [callback(id=f"cb_{number}") for number in range(1, 4)]
+    told = story(callbacks=rows, mappings={row.id: mapping(options=options) for row in rows})
+    view = next(view for view in story_views(told) if view.title == "Read by")
+    title, head, *lines = SGR.sub("", drawn(view, width=80)).split("\n")
+    assert (title, head.split()) == ("Read by", ["callbacks", "provider", "package", "with"])
+    assert lines[0].startswith("cb_1, cb_2, cb_3  stripe    webhook-gateway 1.0  order_id:")
+    assert all(len(line) <= 80 for line in lines)
+    assert "shop_order_reference" in "".join(lines)
 
 
 def test_newest_is_the_last_thing_that_happened() -> None:

@@ -350,6 +350,42 @@ async def publish_in_headers(stage: Stage) -> Ask:
     return Ask(name="publishEvents", content=content, headers=headers, query={"shop": "north"})
 
 
+SOURCE = {"provider": "printstudio", "secrets": ["a-secret"]}
+
+
+async def made_source(stage: Stage) -> str:
+    """A source that no configuration declares."""
+    name = stage.fresh()
+    await stage.done("createSource", body={"name": name, **SOURCE})
+    return name
+
+
+@good("createSource")
+async def new_source(stage: Stage) -> Ask:
+    return Ask(name="createSource", body={"name": stage.fresh(), **SOURCE, "shop": "berlin"})
+
+
+@good("createSource")
+async def new_source_that_is_asked(stage: Stage) -> Ask:
+    asked = {"base_url": stage.api.url, "token": "tiger-token", "interval": "10m"}
+    body = {"name": stage.fresh(), "provider": "marketiger", "requests_per_minute": 60}
+    return Ask(name="createSource", body={**body, **asked})
+
+
+@good("changeSource")
+async def change_source(stage: Stage) -> Ask:
+    name = await made_source(stage)
+    response = await stage.send(Ask(name="getSource", id=name))
+    headers = {"if-match": response.headers["etag"]}
+    body = {"secrets": ["a-secret", "another"], "tolerance": None, "silent_after": "6h"}
+    return Ask(name="changeSource", id=name, body=body, headers=headers)
+
+
+@good("removeSource")
+async def remove_source(stage: Stage) -> Ask:
+    return Ask(name="removeSource", id=await made_source(stage))
+
+
 @good("createKey")
 async def new_key(_: Stage) -> Ask:
     body = {"role": "reader", "name": "the ERP", "expires_at": "2999-01-01T00:00:00Z"}

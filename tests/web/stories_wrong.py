@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from gateway.keys import Role
 from tests.web.stories import Ask, Stage, Story
-from tests.web.stories_good import CLOUDEVENT, asked, waiting
+from tests.web.stories_good import CLOUDEVENT, SOURCE, asked, made_source, waiting
 
 WRONG: dict[tuple[str, str], list[Story]] = {}
 """The scenarios, by call and code."""
@@ -45,6 +45,7 @@ ABSENT = (
     Ask(name="explain", id="nothing"),
     Ask(name="getOrder", id="nothing"),
     Ask(name="getSource", id="nothing"),
+    Ask(name="changeSource", id="nothing", body={"enabled": False}),
     Ask(name="listRejected", id="nothing"),
     Ask(name="watchOrder", id="shop", body={"id": "1"}),
     Ask(name="pollSource", id="shop"),
@@ -71,6 +72,9 @@ for absent in ABSENT:
     wrong(absent.name, "not_found")(one(absent))
 
 DECLARED = (
+    Ask(name="createSource", body={"name": "shop", **SOURCE}),
+    Ask(name="changeSource", id="shop", body={"enabled": False}),
+    Ask(name="removeSource", id="shop"),
     Ask(name="createSubscription", body={"name": "good", "url": "https://a.example.com/in"}),
     Ask(name="changeSubscription", id="good", body={"slots": 2}),
     Ask(name="removeSubscription", id="good"),
@@ -78,7 +82,7 @@ DECLARED = (
     Ask(name="fetchEvents", id="good"),
     Ask(name="acknowledgeEvents", id="good", body={"cursor": "x"}),
 )
-"""`good` is the configuration's, and has a URL."""
+"""`shop` and `good` are the configuration's; `good` has a URL."""
 for declared in DECLARED:
     wrong(declared.name, "conflict")(one(declared))
 
@@ -144,6 +148,20 @@ async def change_what_somebody_else_has_changed(stage: Stage) -> Ask:
     await stage.done("changeSubscription", id=made["id"], body={"slots": 2})
     headers = {"if-match": before}
     return Ask(name="changeSubscription", id=made["id"], body={"slots": 3}, headers=headers)
+
+
+@wrong("createSource", "conflict")
+async def make_a_source_twice(stage: Stage) -> Ask:
+    return Ask(name="createSource", body={"name": await made_source(stage), **SOURCE})
+
+
+@wrong("changeSource", "precondition_failed")
+async def change_a_source_that_somebody_else_has_changed(stage: Stage) -> Ask:
+    name = await made_source(stage)
+    before = (await stage.send(Ask(name="getSource", id=name))).headers["etag"]
+    await stage.done("changeSource", id=name, body={"shop": "berlin"})
+    headers = {"if-match": before}
+    return Ask(name="changeSource", id=name, body={"shop": "hamburg"}, headers=headers)
 
 
 @wrong("publishEvents", "unprocessable")

@@ -169,10 +169,10 @@ def test_samples_of_what_was_rejected_are_for_operators(tmp_path: Path) -> None:
         ("POST /v1/sources/shop/watch", {"id": "1"}, 404, "polled"),
         ("POST /v1/sources/shop/watch", {}, 400, "id"),
         ("POST /v1/sources/shop/reconcile?emit=perhaps", None, 400, "emit"),
-        ("POST /v1/sources", {"name": "x"}, 405, ""),
+        ("POST /v1/sources", {"name": "x"}, 400, "provider"),
         ("PUT /v1/sources/shop", {}, 405, ""),
-        ("DELETE /v1/sources/shop", None, 405, ""),
-        ("PATCH /v1/sources/shop", {}, 405, ""),
+        ("DELETE /v1/sources/shop", None, 409, "configuration"),
+        ("PATCH /v1/sources/shop", {}, 409, "configuration"),
     ],
 )
 def test_what_cannot_be_done_with_a_source_is_said(

@@ -294,6 +294,11 @@ def test_secrets_and_urls_are_told_to_whom_they_belong(tmp_path: Path) -> None:
         }
         changed = await key.ask("PATCH", path, {"types": "order.created"})
         assert "whsec_" not in changed.text
+        operator = await new_key(world, Role.OPERATOR)
+        for given in (operator, key):  # who may not read a header may not have it sent elsewhere
+            moved = await given.ask("PATCH", path, {"url": "https://elsewhere.example/"})
+            assert moved.status_code == 400
+            assert moved.json()["detail"].startswith("headers: give them again")
         rotated = (await key.ask("POST", f"{path}/rotate", {"overlap": "1h"})).json()
         await tell(world, "one")
         (delivered,) = at(world.consumer, "/in?token=t0ken")

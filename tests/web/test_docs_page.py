@@ -19,6 +19,7 @@ from gateway.keys import Role
 from gateway.web.api.openapi import document
 from gateway.web.api.operation import Door
 from gateway.web.api.table import OPERATIONS
+from gateway.web.api.wording import EXAMPLES
 from gateway.web.pages.docs import docs_page, render
 from gateway.web.problems import CODES
 from tests.web.test_api import Caller, orders, play
@@ -35,7 +36,11 @@ WANT_MORE = {  # what these need is not there in a quiet gateway, and they say s
     "reconcileSource": 404,
     "acknowledgeEvents": 400,
 }
-PULLED = {"fetchEvents", "acknowledgeEvents"}
+NAMED = {
+    **dict.fromkeys(("fetchEvents", "acknowledgeEvents"), "pulled"),
+    # Only what is made by a call can be changed by one.
+    **dict.fromkeys(("changeSource", "removeSource"), EXAMPLES["createSource"]["name"]),
+}
 EVIL = """</style><script>alert("1")</script>`<img src=x onerror='a'>` & {{ 7 * 7 }}"""
 SAID = {"summary", "description", "default", "title"}
 
@@ -206,7 +211,7 @@ def test_the_examples_work(tmp_path: Path) -> None:
             command = page.examples[operation.name]
             if "--no-buffer" in command:
                 continue  # a stream has no end
-            wanted = "pulled" if operation.name in PULLED else ids.get(operation.tag, "")
+            wanted = NAMED.get(operation.name, ids.get(operation.tag, ""))
             environ = {"GATEWAY_KEY": caller.keys[Role.ADMIN], "ID": wanted}
             said = await asyncio.to_thread(run, command, environ, tmp_path)
             fine = {WANT_MORE.get(operation.name, operation.status), *operation.also}

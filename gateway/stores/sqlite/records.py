@@ -9,9 +9,11 @@ import msgspec
 from gateway.errors import Conflict, NotFound
 from gateway.keys import KeyRecord
 from gateway.models import Callback, Delivery, Millis, Subscription
+from gateway.sealing import SealError
 from gateway.stores.base import Poll
 from gateway.stores.counting import Counted
 from gateway.stores.replaying import Chosen, Preview, Replay
+from gateway.stores.sourcing import MadeSource
 from gateway.stores.sqlite.choosing import preview
 from gateway.stores.sqlite.counting import counted
 from gateway.stores.sqlite.keyring import ALL_KEYS, key_record
@@ -35,6 +37,8 @@ from gateway.stores.sqlite.reading import (
 from gateway.stores.sqlite.rejected import read_rejected
 from gateway.stores.sqlite.replays import JOB, job_of
 from gateway.stores.sqlite.single import request_of, story_of
+from gateway.stores.sqlite.sources import ALL as MADE_SOURCES
+from gateway.stores.sqlite.sources import made_source
 from gateway.stores.sqlite.stories import Stories
 from gateway.stores.sqlite.subscribed import conditions, subscription_detail, subscription_rows
 from gateway.stores.sqlite.timelines import order_page, orders_named, timeline
@@ -213,6 +217,18 @@ class SqliteRecords:
         return {
             name: (known.get(name), watched.get(name, 0)) for name in sorted({*known, *watched})
         }
+
+    async def made_sources(self) -> Sequence[MadeSource]:
+        """See `gateway.stores.views.Records`."""
+        rows = await self._reading.fetch(MADE_SOURCES)
+        if not rows:
+            return []
+        sealer = self._master.reader()
+        try:
+            return [made_source(sealer, row) for row in rows]
+        except SealError:
+            self._master.find()  # it knows which key is the wrong one, or that the file is damaged
+            raise
 
     async def lanes(self, subscription: str | None, *, limit: int) -> Sequence[LaneRow]:
         """See `gateway.stores.base.Records`."""

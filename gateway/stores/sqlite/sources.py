@@ -37,10 +37,10 @@ class SqliteSources:
             ).close()
         )
 
-    async def read_by(self, mappings: Sequence[SourceMapping], now: Millis) -> None:
+    async def read_by(self, mappings: Sequence[SourceMapping]) -> None:
         """See `gateway.stores.sourcing.Sources`."""
         if mappings:
-            await self._writer.submit(lambda batch: _note(batch, mappings, now))
+            await self._writer.submit(lambda batch: _note(batch, mappings))
 
 
 def made_source(sealer: Sealer, row: Sequence[Any]) -> MadeSource:
@@ -65,7 +65,7 @@ def _put(batch: Batch, name: str, sealed: bytes, now: Millis) -> None:
     )
 
 
-def _note(batch: Batch, mappings: Sequence[SourceMapping], now: Millis) -> None:
+def _note(batch: Batch, mappings: Sequence[SourceMapping]) -> None:
     execute = batch.connection.execute
     for mapping in mappings:
         read_by = (mapping.provider, mapping.version, mapping.options)
@@ -78,5 +78,5 @@ def _note(batch: Batch, mappings: Sequence[SourceMapping], now: Millis) -> None:
             execute(
                 "INSERT INTO mappings (source, since, provider, version, options)"
                 " VALUES (?, ?, ?, ?, ?)",
-                (mapping.source, now, *read_by),
+                (mapping.source, mapping.since, *read_by),
             )

@@ -30,7 +30,7 @@ from gateway.stores.sqlite.opening import connect
 CAPACITY = 2_000  # jobs that may wait; above it ingest answers 503
 BATCH = 256  # jobs in one transaction
 SLICE = 0.002  # seconds of statements, during which the loop does nothing else
-LONGEST = 0.012  # seconds that a transaction stays open for what comes meanwhile
+LONGEST = 0.03  # seconds that a transaction stays open while more comes all the time
 GAP = 0.001  # seconds without a new job after which it is committed all the same
 FEW, MANY = 5.0, 800.0  # bounded jobs a second between which callers are to wait for nothing else
 WINDOW = 0.1  # seconds over which they are counted

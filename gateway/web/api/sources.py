@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from gateway.config.settings import PollSettings, SourceSettings
 from gateway.egress.rules import parse_target
+from gateway.errors import NotFound
 from gateway.lookout import Heard
 from gateway.models import Millis
 from gateway.poller.poller import Line
@@ -30,6 +31,9 @@ JSON_LINES = "application/jsonl"
 SAMPLES = 1_000  # more rejected requests than are kept of a source
 
 _encoder = msgspec.json.Encoder()
+
+
+NEVER_HEARD = Heard(last_at=None, silent_since=None, refused=0, reason=None)
 
 
 class Kind(StrEnum):
@@ -124,28 +128,50 @@ class Reconciling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     emit: Annotated[bool, Meta(description="Make the events that are missing.")] = False
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of how a source does; `watched` counts its orders that are asked for."""
+
+    heard: Heard = NEVER_HEARD
+    poll: Poll | None = None
+    watched: int = 0
+
+
 async def list_sources(call: Call[Nothing, None]) -> SourceList:
     """All sources, and how they do."""
-    gateway = call.gateway
-    async with gateway.store.records() as records:
-        polls = await records.sources()
+    found = list(call.gateway.sources.all.values())
+    standings = await _standings(call, [known.name for known in found])
     return SourceList(
-        data=[
-            await _shown(call, known, *polls.get(name, (None, 0)))
-            for name, known in gateway.sources.all.items()
-        ]
+        data=[_detail(call, known, at) for known, at in zip(found, standings, strict=True)]
     )
 
 
 async def get_source(call: Call[Nothing, None]) -> Response:
     """A source, and how it does."""
-    return await said(call, call.gateway.sources.find(call.path["id"]))
+    known = call.gateway.sources.find(call.path["id"])
+    return said(call, known, await standing(call, known.name))
 
 
-async def said(call: Call[Any, Any], known: Known, *, code: int = 200) -> Response:
+async def standing(call: Call[Any, Any], name: str) -> Standing:
+    """How a source of this name does, or did; `Unavailable`, `StartupError`."""
+    (found,) = await _standings(call, [name])
+    return found
+
+
+async def _standings(call: Call[Any, Any], names: Sequence[str]) -> list[Standing]:
+    async with call.gateway.store.records() as records:
+        polls = await records.sources()
+    found = []
+    for name in names:
+        poll, watched = polls.get(name, (None, 0))
+        heard = await call.gateway.lookout.of(name)
+        found.append(Standing(heard=heard, poll=poll, watched=watched))
+    return found
+
+
+def said(call: Call[Any, Any], known: Known, at: Standing, *, code: int = 200) -> Response:
     """A source as an answer, with the tag that `If-Match` is compared with."""
     return Response(
-        msgspec.json.encode(shown(await _detail(call, known))),
+        msgspec.json.encode(shown(_detail(call, known, at))),
         status_code=code,
         media_type="application/json",
         headers={"etag": etag_of(call, known)},
@@ -154,7 +180,7 @@ async def said(call: Call[Any, Any], known: Known, *, code: int = 200) -> Respon
 
 def etag_of(call: Call[Any, Any], known: Known) -> str:
     """A strong entity tag of its settings; its key keeps it from telling anything of the secrets."""
-    packed = msgspec.msgpack.encode((known.name, known.settings, known.keys), enc_hook=_packed)
+    packed = msgspec.json.encode((known.name, known.settings, known.keys), enc_hook=_packed)
     key = call.gateway.store.secret_for("tags of sources")
     return f'"{hashlib.blake2b(packed, key=key, digest_size=16).hexdigest()}"'
 
@@ -162,13 +188,6 @@ def etag_of(call: Call[Any, Any], known: Known) -> str:
 def _packed(value: object) -> object:
     """What the configuration's own kinds of number and bytes are to an encoder."""
     return int(value) if isinstance(value, int) else bytes(value)  # type: ignore[call-overload]
-
-
-async def _detail(call: Call[Any, Any], known: Known) -> SourceDetail:
-    """What whoever calls is told of a source."""
-    async with call.gateway.store.records() as records:
-        polls = await records.sources()
-    return await _shown(call, known, *polls.get(known.name, (None, 0)))
 
 
 async def list_rejected(call: Call[Nothing, None]) -> RejectedList:
@@ -203,12 +222,11 @@ async def reconcile_source(call: Call[Reconciling, None]) -> Response:
     return _told(call.gateway.poller.reconcile(name, since=start, emit=asked.emit))
 
 
-async def _shown(
-    call: Call[Any, Any], known: Known, poll: Poll | None, watched: int
-) -> SourceDetail:
-    gateway, source = call.gateway, known.settings or SourceSettings(provider="", enabled=False)
-    heard: Heard = await gateway.lookout.of(known.name)
+def detail_of(known: Known, standing: Standing, *, public_url: str, operator: bool) -> SourceDetail:
+    """A source as it is shown; its keys are for an `operator`."""
+    source = known.settings or SourceSettings(provider="", enabled=False)
     called = bool(source.secrets) and calls(provider_class(source.provider))
+    heard = standing.heard
     return SourceDetail(
         name=known.name,
         provider=known.provider,
@@ -216,15 +234,21 @@ async def _shown(
         enabled=source.enabled,
         declared=known.declared,
         problem=known.problem,
-        keys=known.shown if call.principal.role in OPERATORS else None,
+        keys=known.shown if operator else None,
         kind=_kind(called=called, polled=source.poll is not None),
-        callbacks=f"{gateway.settings.server.public_url}/hooks/{known.name}" if called else None,
+        callbacks=f"{public_url}/hooks/{known.name}" if called else None,
         heard_at=heard.last_at,
         silent_since=heard.silent_since,
         rejected=heard.refused,
         rejected_reason=heard.reason,
-        asking=None if source.poll is None else _asking(source, source.poll, poll, watched),
+        asking=None if source.poll is None else _asking(source, source.poll, standing),
     )
+
+
+def _detail(call: Call[Any, Any], known: Known, standing: Standing) -> SourceDetail:
+    """What whoever calls is told of a source."""
+    url, operator = call.gateway.settings.server.public_url, call.principal.role in OPERATORS
+    return detail_of(known, standing, public_url=url, operator=operator)
 
 
 def _kind(*, called: bool, polled: bool) -> Kind:
@@ -235,11 +259,12 @@ def _kind(*, called: bool, polled: bool) -> Kind:
     return Kind.POLLED if polled else Kind.NONE
 
 
-def _asking(source: SourceSettings, at: PollSettings, poll: Poll | None, watched: int) -> Asking:
+def _asking(source: SourceSettings, settings: PollSettings, at: Standing) -> Asking:
+    poll = at.poll
     going = poll is not None and poll.refused is None and source.enabled
     return Asking(
-        host=parse_target(at.base_url).host_header.decode(),
-        watched=watched,
+        host=parse_target(settings.base_url).host_header.decode(),
+        watched=at.watched,
         asked_at=poll.asked_at if poll is not None else None,
         answered_at=poll.answered_at if poll is not None else None,
         next_at=(poll.next_at or None) if poll is not None and going else None,
@@ -251,8 +276,11 @@ def _asking(source: SourceSettings, at: PollSettings, poll: Poll | None, watched
 
 def _told(lines: AsyncIterator[Line]) -> Response:
     async def encoded() -> AsyncIterator[bytes]:
-        async for line in lines:
-            yield _encoder.encode(shown(line)) + b"\n"
+        try:
+            async for line in lines:
+                yield _encoder.encode(shown(line)) + b"\n"
+        except NotFound as error:  # removed just now
+            yield _encoder.encode({"error": str(error)}) + b"\n"
 
     return StreamingResponse(encoded(), media_type=JSON_LINES)
 

@@ -12,7 +12,7 @@ from gateway.errors import BadRequest, NotFound, PreconditionFailed
 from gateway.sources import Known
 from gateway.web.api.lists import fits
 from gateway.web.api.operation import OPERATORS, Call, Nothing, Operation
-from gateway.web.api.sources import SourceDetail, etag_of, said
+from gateway.web.api.sources import SourceDetail, etag_of, said, standing
 
 Texts = list[str] | str
 Whole = int | str
@@ -44,11 +44,12 @@ class SourceKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 async def create(call: Call[Nothing, Keys]) -> Response:
     """Make a source: callbacks are received, or its API is asked, from now on."""
-    keys = {key: value for key, value in call.body.items() if value is not None}
+    keys = dict(call.body)
     name = keys.pop("name", None)
     if not isinstance(name, str):
         raise BadRequest("name: is required, 1 to 63 of a-z, 0-9 and -")
-    return await said(call, await call.gateway.sources.create(name, keys), code=201)
+    at = await standing(call, name)  # before: what is made is said, whatever fails then
+    return said(call, await call.gateway.sources.create(name, keys), at, code=201)
 
 
 async def change(call: Call[Nothing, Keys]) -> Response:
@@ -61,7 +62,9 @@ async def change(call: Call[Nothing, Keys]) -> Response:
         if expected is not None and not fits(expected, etag_of(call, before)):
             raise PreconditionFailed("it was changed since you read it: read it again")
 
-    return await said(call, await call.gateway.sources.change(call.path["id"], call.body, check))
+    name = call.path["id"]
+    at = await standing(call, name)
+    return said(call, await call.gateway.sources.change(name, call.body, check), at)
 
 
 async def remove(call: Call[Nothing, None]) -> Response:

@@ -157,6 +157,8 @@ _LANE = {"subscription": "fulfilment", "order": "1001"}
 
 EXAMPLES: Mapping[str, Any] = {
     "publishEvents": _ASKED,
+    "createSource": {"name": "shop-berlin", "provider": "printstudio", "secrets": ["SECRET"]},
+    "changeSource": {"secrets": ["SECRET", "NEXT-SECRET"], "silent_after": None},
     "createSubscription": {"url": "https://n8n.example.com/webhook/5f0c", "types": ["order.paid"]},
     "changeSubscription": {"types": ["order.paid", "order.refunded"]},
     "rotateSubscription": {"overlap": "24h"},
