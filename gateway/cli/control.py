@@ -119,11 +119,11 @@ def ask(
     """
     if not isinstance(place, Settings):
         return ask_remote(place, path, body, method=method, patience=patience)
-    with _socket(place, patience=patience) as client:
+    with socket_client(place, patience=patience) as client:
         if client is None:
             return None
         try:
-            response = client.request(method, f"http://gateway{path}", json=body)
+            response = client.request(method, path, json=body)
         except httpx2.TransportError as error:
             raise Unavailable(
                 f"the running gateway gave no answer ({reason_of(error)}):"
@@ -141,11 +141,11 @@ def follow(place: Place, path: str, tell: Callable[[Line], None]) -> bool:
     if not isinstance(place, Settings):
         follow_remote(place, path, tell)
         return True
-    with _socket(place, patience=None) as client:
+    with socket_client(place, patience=None) as client:
         if client is None:
             return False
         try:
-            with client.stream("POST", f"http://gateway{path}") as response:
+            with client.stream("POST", path) as response:
                 if not response.is_success:
                     response.read()
                     judged(response)
@@ -157,7 +157,7 @@ def follow(place: Place, path: str, tell: Callable[[Line], None]) -> bool:
 
 
 @contextmanager
-def _socket(settings: Settings, *, patience: float | None) -> Iterator[httpx2.Client | None]:
+def socket_client(settings: Settings, *, patience: float | None) -> Iterator[httpx2.Client | None]:
     """A client of the running gateway; None when nothing listens. `patience` is seconds."""
     with unix_address(socket_path(settings)) as address:
         if not _listens(address):
@@ -165,7 +165,9 @@ def _socket(settings: Settings, *, patience: float | None) -> Iterator[httpx2.Cl
             return
         # Without the environment: its proxies are not meant for a socket of one's own.
         transport = httpx2.HTTPTransport(uds=address, verify=False, trust_env=False)
-        with httpx2.Client(transport=transport, trust_env=False, timeout=patience) as client:
+        with httpx2.Client(
+            base_url="http://gateway", transport=transport, trust_env=False, timeout=patience
+        ) as client:
             yield client
 
 

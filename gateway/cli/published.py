@@ -9,12 +9,11 @@ import httpx2
 import msgspec
 
 from gateway.cli.aim import Remote
-from gateway.cli.control import LATER, ask, owning
+from gateway.cli.control import LATER, owning, socket_client
 from gateway.cli.following import name_of
 from gateway.cli.look import draw, require_store, say
 from gateway.cli.options import Place
 from gateway.cli.remote import PATIENCE, check, client_of, judged, reason_of, unreached
-from gateway.cli.serve import socket_path
 from gateway.cli.tables import Column, View, counted, to_json
 from gateway.config.settings import Settings
 from gateway.config.values import SHOP
@@ -22,7 +21,6 @@ from gateway.errors import BadRequest, GatewayError, TooLarge, Unavailable
 from gateway.published import BATCHED, STRUCTURED, Published, read
 from gateway.stores.registry import make_records
 from gateway.web.api.publishing import PublishedEvent, published
-from gateway.web.server import unix_address
 
 BLANKS = b" \t\r\n"  # of JSON
 
@@ -77,12 +75,12 @@ def _asked(
     place: Place, kind: str, body: bytes, shop: str | None
 ) -> Sequence[PublishedEvent] | None:
     """What the gateway that runs answers, or another one; None when nothing listens at the socket."""
-    if isinstance(place, Settings) and ask(place, "/v1/me", method="GET") is None:
-        return None  # one that runs and cannot be reached has the lock, which refuses
     query = {} if shop is None else {"shop": shop}
     path = f"/v1/events?{urlencode(query, errors='surrogateescape')}".rstrip("?")
     try:
         with _client(place) as client:
+            if client is None:
+                return None  # one that runs and cannot be reached has the lock, which refuses
             response = client.post(path, content=body, headers={"content-type": kind})
     except httpx2.HTTPError as error:
         if isinstance(place, Remote) and isinstance(error, httpx2.ConnectError):
@@ -110,19 +108,15 @@ def _told(place: Place, content: bytes) -> Sequence[PublishedEvent]:
 
 
 @contextmanager
-def _client(place: Place) -> Iterator[httpx2.Client]:
-    """A client of the gateway; without the environment, whose proxies are for neither."""
-    if not isinstance(place, Settings):
-        with client_of(place) as client:
-            client.base_url, client.timeout = httpx2.URL(place.url), httpx2.Timeout(PATIENCE)
+def _client(place: Place) -> Iterator[httpx2.Client | None]:
+    """A client of the gateway; None when nothing listens at the socket."""
+    if isinstance(place, Settings):
+        with socket_client(place, patience=PATIENCE) as client:
             yield client
         return
-    with unix_address(socket_path(place)) as address:
-        transport = httpx2.HTTPTransport(uds=address, verify=False, trust_env=False)
-        with httpx2.Client(
-            base_url="http://gateway", transport=transport, trust_env=False, timeout=PATIENCE
-        ) as client:
-            yield client
+    with client_of(place) as afar:
+        afar.base_url, afar.timeout = httpx2.URL(place.url), httpx2.Timeout(PATIENCE)
+        yield afar
 
 
 def _here(settings: Settings, kind: str, body: bytes, shop: str | None) -> Sequence[PublishedEvent]:
