@@ -11,6 +11,7 @@ import msgspec
 from benchmarks import traffic
 from benchmarks.children import load, sink
 from benchmarks.gateway_process import Gateway
+from benchmarks.pace import Paced
 from benchmarks.processes import BenchmarkError, Process, child, cpu_seconds, free_port
 from benchmarks.stats import compare
 
@@ -35,7 +36,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
-    """One checked load: nanoseconds by event id, and the gateway's CPU seconds for all of it."""
+    """One checked load: nanoseconds by event id, and the gateway's CPU seconds at the run's first pace."""
 
     sent: dict[str, int]
     answered: dict[str, int]
@@ -114,6 +115,7 @@ def deliver_all(work: Bench, *, count: int, senders: int, rate: float = 0.0) -> 
     Raises `BenchmarkError` when anything is missing, repeated, unknown or wrongly signed.
     """
     work.sink.ask("reset", within=10)
+    paced = Paced()
     try:
         log, before = send(
             work.folder,
@@ -127,7 +129,7 @@ def deliver_all(work: Bench, *, count: int, senders: int, rate: float = 0.0) -> 
         raise work.process.error(f"its senders ended early; {error}") from error
     _wait_arrived(work, count)
     _wait_settled(work.gateway)
-    cpu = cpu_seconds(work.process.pid) - before
+    cpu = paced.cpu(cpu_seconds(work.process.pid) - before)
     ids = [answer.events[0] for answer in receipts(log)]
     path = work.folder / "arrivals.json"
     checked = work.sink.ask(f"verify {path}", within=_PATIENCE)

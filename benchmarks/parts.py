@@ -9,6 +9,7 @@ import msgspec
 
 from benchmarks import harness, traffic
 from benchmarks.children import compute, deliver, receive, sink, store
+from benchmarks.pace import Paced
 from benchmarks.processes import child, cpu_seconds, free_port, wait_for_port
 from benchmarks.settings import Settings
 from benchmarks.stats import per_event, per_row
@@ -65,10 +66,11 @@ def _receive(folder: Path, settings: Settings) -> float:
     with child("receive", receive.Params(port=port), folder=folder) as server:
         wait_for_port(server, port)
         for _ in range(settings.part_rounds + 1):
+            paced = Paced()
             _, before = harness.send(
                 folder, port, count=settings.part_events, senders=settings.senders, server=server
             )
-            spent.append(cpu_seconds(server.pid) - before)
+            spent.append(paced.cpu(cpu_seconds(server.pid) - before))
     return per_event(spent[1:], settings.part_events)
 
 

@@ -8,10 +8,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     turns: int = 3
     senders: int = 64
-    part_events: int = 10_000
-    part_rounds: int = 2
-    whole_events: int = 15_000
-    whole_rounds: int = 2
+    part_events: int = 5_000
+    part_rounds: int = 5
+    whole_events: int = 5_000
+    whole_rounds: int = 6
     warm_up: int = 2_000
     rate: float = 200.0
     latency_events: int = 2_000
@@ -19,7 +19,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     fan_out: int = 10
     fan_out_events: int = 4_000
     retained: int = 1_000_000
-    retained_rounds: int = 5
+    retained_rounds: int = 15
     pruned: int = 60_000  # 0: not measured
     backlog_callbacks: int = 20_000
     backlog_subscriptions: int = 10

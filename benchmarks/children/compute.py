@@ -12,6 +12,7 @@ import msgspec
 
 from benchmarks import traffic
 from benchmarks.children.deliver import cpu
+from benchmarks.pace import Paced
 from gateway import matching, signing
 from gateway.events import Writer
 from gateway.models import (
@@ -107,10 +108,10 @@ def main() -> None:
     computer, prepared = Computer(), callbacks(params.events)
     rounds = []
     for _ in range(params.rounds + 1):
-        before = cpu()
+        paced, before = Paced(), cpu()
         for callback in prepared:
             computer.event(callback)
-        rounds.append(cpu() - before)
+        rounds.append(paced.cpu(cpu() - before))
     print(msgspec.json.encode({"cpu": rounds[1:]}).decode(), flush=True)
 
 

@@ -16,6 +16,8 @@ import httptools
 import msgspec
 import uvloop
 
+from benchmarks.pace import Paced
+
 
 class Params(msgspec.Struct, frozen=True):
     port: int
@@ -80,9 +82,9 @@ async def measure(params: Params) -> dict[str, object]:
         first = turn * params.events
         numbers = iter(range(first, first + params.events))
         waits.clear()
-        before = cpu()
+        paced, before = Paced(), cpu()
         await asyncio.gather(*(_work(client, numbers, params, waits) for client in clients))
-        rounds.append(cpu() - before)
+        rounds.append(paced.cpu(cpu() - before))
     return {"cpu": rounds[1:], "latency": statistics.median(waits) * 1e3}
 
 

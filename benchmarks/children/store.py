@@ -18,6 +18,7 @@ import msgspec
 from benchmarks.children.compute import SHOP, Computer, callbacks
 from benchmarks.children.deliver import cpu
 from benchmarks.gateway_process import count_rows
+from benchmarks.pace import Paced
 from gateway.matching import Match, pack
 from gateway.models import Callback
 from gateway.stores.migrate import migrate
@@ -164,7 +165,7 @@ def measure(params: Params) -> dict[str, object]:
     for turn in range(params.rounds + 1):
         prepared = callbacks(params.events, first=turn * params.events)
         batches = list(_batches([prepare(computer, one) for one in prepared], params.batch))
-        before = cpu()
+        paced, before = Paced(), cpu()
         for batch in batches:
             begun = time.monotonic()
             store.transact(batch, settle=params.settle)
@@ -173,7 +174,7 @@ def measure(params: Params) -> dict[str, object]:
                 time.sleep(params.pause)
         if params.settle:
             store.transact([], settle=True)
-        rounds.append(cpu() - before)
+        rounds.append(paced.cpu(cpu() - before))
     return {
         "cpu": rounds[1:],
         "latency": statistics.median(waits) * 1e3,
