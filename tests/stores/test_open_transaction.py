@@ -73,7 +73,7 @@ def test_a_heavy_job_waits_for_the_end_of_the_open_transaction(run: Run) -> None
 
 
 def test_it_ends_however_much_comes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LONGEST", 0.0)
+    monkeypatch.setattr(module, "FULL_LOAD", 0.0)
 
     async def story(store: Store) -> None:
         first, second = await later(store, rate=MANY + 1)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from benchmarks.pace import at_reference
 from benchmarks.stats import (
     Arrivals,
     Bar,
@@ -103,3 +104,14 @@ def test_lags_pair_by_id_and_take_the_first_arrival() -> None:
     """Nanoseconds in, milliseconds out; an arrival before the answer is a negative lag."""
     arrived = {"a": [5_000_000, 3_000_000], "b": [500_000]}
     assert lags({"a": 1_000_000, "b": 1_000_000, "gone": 0}, arrived) == [2.0, -0.5]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [(0.01, 0.01, 3.0), (0.02, 0.02, 1.5), (0.01, 0.02, 2.0), (0.005, 0.005, 6.0)],
+    ids=["as at the beginning", "half as fast", "slower meanwhile", "twice as fast"],
+)
+def test_seconds_are_told_at_the_pace_of_the_beginning(
+    before: float, after: float, expected: float
+) -> None:
+    assert at_reference(3.0, before=before, after=after, reference=0.01) == pytest.approx(expected)

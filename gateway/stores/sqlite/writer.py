@@ -30,7 +30,8 @@ from gateway.stores.sqlite.opening import connect
 CAPACITY = 2_000  # jobs that may wait; above it ingest answers 503
 BATCH = 256  # jobs in one transaction
 SLICE = 0.002  # seconds of statements, during which the loop does nothing else
-LONGEST = 0.03  # seconds that a transaction stays open while more comes all the time
+LONGEST = 0.012  # seconds that a transaction stays open while more comes all the time
+FULL_LOAD = 0.03  # the same where callbacks come so fast that they wait for each other anyway
 GAP = 0.001  # seconds without a new job after which it is committed all the same
 FEW, MANY = 5.0, 800.0  # bounded jobs a second between which callers are to wait for nothing else
 WINDOW = 0.1  # seconds over which they are counted
@@ -223,7 +224,8 @@ class Writer:
             jobs = deque(self._jobs.popleft() for _ in range(min(BATCH, len(self._jobs))))
             self._commits.put(lambda: self._finish(batch, *self._run_patiently(batch, jobs)))
         else:
-            self._go_on(batch, [], [], time.perf_counter() + LONGEST)
+            longest = FULL_LOAD if self._rate > MANY else LONGEST
+            self._go_on(batch, [], [], time.perf_counter() + longest)
 
     def _go_on(self, batch: Batch, taken: list[Job], results: list[Any], end: float) -> None:
         """Run a slice of the open transaction; then commit, or let the loop bring more.
