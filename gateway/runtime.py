@@ -216,15 +216,7 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
         refresh=store.catalog.refresh,
     )
     receiver = Receiver(calling(settings.sources), store.outbox, orders, lookout, clock=clock)
-    poller = Poller(
-        [],
-        polls=store.polls,
-        outbox=store.outbox,
-        orders=orders,
-        operations=operations,
-        heard=lookout.heard,
-        clock=clock,
-    )
+    poller = _poller(store, orders, operations, lookout, clock)
     return Gateway(
         settings=settings,
         clock=clock,
@@ -262,6 +254,25 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
         asking=asking,
         subscriptions=_subscriptions(settings),
         on_fatal=on_fatal,
+    )
+
+
+def _poller(
+    store: Store,
+    orders: Orders,
+    operations: Operations,
+    lookout: Lookout,
+    clock: Callable[[], Millis],
+) -> Poller:
+    """A poller that `Sources` tells whom to ask."""
+    return Poller(
+        [],
+        polls=store.polls,
+        outbox=store.outbox,
+        orders=orders,
+        operations=operations,
+        heard=lookout.heard,
+        clock=clock,
     )
 
 

@@ -54,6 +54,9 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     keys: Keys | None = None
     problem: str | None = None
 
+    def __repr__(self) -> str:
+        return f"Known(name={self.name!r})"
+
     @property
     def declared(self) -> bool:
         """Whether it stands in the file."""

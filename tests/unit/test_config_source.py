@@ -18,6 +18,7 @@ from gateway.providers.base import calls, is_polled
 from gateway.providers.printeers import STATUSES
 from gateway.providers.registry import provider_class, provider_names
 from gateway.providers.threeyourmind import ROWS
+from gateway.sources import Known
 
 SETTINGS = Settings(egress=EgressSettings(allow=("127.0.0.0/8:*",)))
 CANARY = "canary-4f1d"
@@ -242,3 +243,9 @@ def test_an_option_of_bytes_that_are_no_text_is_refused(tmp_path: Any) -> None:
     file.write_text('[sources.a]\nprovider = "stripe"\nsecrets = ["x"]\n')
     with pytest.raises(ConfigError, match=r"sources\.a\.order_id: expected text in UTF-8"):
         load(file, {"GATEWAY_SOURCES__A__ORDER_ID": "\udcff"})
+
+
+def test_a_source_that_is_printed_shows_no_secret() -> None:
+    made = Known(name="pay", settings=None, keys={"provider": "stripe", "secrets": ["canary-1"]})
+    assert repr(made) == "Known(name='pay')"
+    assert "canary-1" not in f"{made} {[made]}"
