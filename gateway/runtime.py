@@ -266,7 +266,6 @@ def _poller(
 ) -> Poller:
     """A poller that `Sources` tells whom to ask."""
     return Poller(
-        [],
         polls=store.polls,
         outbox=store.outbox,
         orders=orders,

@@ -67,12 +67,11 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 class Poller:
     """Owns the tasks of all polled sources; `uniform` draws the jitter, `monotonic` counts seconds.
 
-    `heard` is told the name of a source that has said something new.
+    `update` says whom to ask. `heard` is told the name of a source that has said something new.
     """
 
     def __init__(
         self,
-        sources: Sequence[tuple[PolledSource, ApiClient]],
         *,
         polls: Polls,
         outbox: Outbox,
@@ -87,7 +86,7 @@ class Poller:
         self.operations, self.heard = operations, heard
         self.clock, self.uniform = clock, uniform
         self._monotonic = monotonic
-        self._sources = {source.name: self._poller_of(source, client) for source, client in sources}
+        self._sources: dict[str, SourcePoller] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._by_hand: dict[asyncio.Task[Any], str] = {}  # what is asked for, and of which source
         self._guard: Callable[[asyncio.Task[None]], None] | None = None
