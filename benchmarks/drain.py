@@ -1,5 +1,6 @@
 """What a long backlog that drains, and old rows that go, do to those who call meanwhile."""
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -43,35 +44,56 @@ class Prune(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure(folder: Path, settings: Settings) -> Drain:
-    """The same open loop twice: with nothing to do, and while everything that waited goes out."""
-    with harness.bench(folder, subscriptions=settings.backlog_subscriptions) as work:
-        harness.deliver_all(work, count=settings.warm_up // 10, senders=settings.senders)
-        calm = _accepts(work, settings)
+    """The same open loop against two gateways in turns: one has nothing to do, one a backlog.
+
+    In turns, because a disk that syncs slowly for ten seconds would decide the ratio otherwise. The
+    backlog is held while the other gateway is measured.
+    """
+    places = [folder / name for name in ("calm", "backlog")]
+    for place in places:
+        place.mkdir()
+    with contextlib.ExitStack() as stack:
+        still, work = (
+            stack.enter_context(harness.bench(place, subscriptions=settings.backlog_subscriptions))
+            for place in places
+        )
+        for one in (still, work):
+            harness.deliver_all(one, count=settings.warm_up // 10, senders=settings.senders)
         work.gateway.each("pause")
         harness.send_checked(
-            folder, work.gateway.port, count=settings.backlog_callbacks, senders=settings.senders
+            work.folder,
+            work.gateway.port,
+            count=settings.backlog_callbacks,
+            senders=settings.senders,
         )
         pending = work.gateway.pending()
-        work.gateway.each("resume")
-        before = work.gateway.pending()
-        draining = _accepts(work, settings)
-        left = work.gateway.pending()
-        if not left:
-            raise BenchmarkError("the backlog was gone before the end: it was too short")
+        calm: list[float] = []
+        draining: list[float] = []
+        gone = 0
+        for _ in range(settings.turns):
+            calm += _accepts(still, settings)
+            work.gateway.each("resume")
+            before = work.gateway.pending()
+            draining += _accepts(work, settings)
+            left = work.gateway.pending()
+            work.gateway.each("pause")
+            if not left:
+                raise BenchmarkError("the backlog was gone before the end: it was too short")
+            gone += before - left
         resident, _ = memory(work.process.pid)
-    seconds = settings.latency_events / settings.rate
-    new = settings.latency_events * settings.backlog_subscriptions
+    seconds = settings.turns * settings.latency_events / settings.rate
     return Drain(
         pending=pending,
         rate=settings.rate,
-        drained_rate=(before + new - left) / seconds,
-        calm=calm,
-        draining=draining,
+        drained_rate=gone / seconds + settings.rate * settings.backlog_subscriptions,
+        calm=quantiles(calm),
+        draining=quantiles(draining),
         resident=resident,
     )
 
 
-def _accepts(work: harness.Bench, settings: Settings) -> Quantiles:
+def _accepts(work: harness.Bench, settings: Settings) -> list[float]:
+    """Milliseconds of each accept of a steady load."""
     log, _ = harness.send(
         work.folder,
         work.gateway.port,
@@ -80,9 +102,7 @@ def _accepts(work: harness.Bench, settings: Settings) -> Quantiles:
         rate=settings.rate,
     )
     harness.receipts(log)
-    return quantiles(
-        [(end - begin) / 1e6 for begin, end in zip(log.sent, log.answered, strict=True)]
-    )
+    return [(end - begin) / 1e6 for begin, end in zip(log.sent, log.answered, strict=True)]
 
 
 OLD = 100 * 86_400  # seconds: older than everything is kept
@@ -104,10 +124,10 @@ def prune(folder: Path, settings: Settings) -> Prune | None:
     with harness.bench(folder) as work:
         begun = time.monotonic()
         harness.deliver_all(work, count=settings.warm_up, senders=settings.senders)
-        calm = _accepts(work, settings)
+        calm = quantiles(_accepts(work, settings))
         time.sleep(max(begun + FIRST + 2 - time.monotonic(), 0))
         before = _old_rows(work)
-        pruning = _accepts(work, settings)
+        pruning = quantiles(_accepts(work, settings))
         left = _old_rows(work)
         removed = before + 2 * settings.latency_events - left
     if removed <= 0 or left < 2 * settings.latency_events:

@@ -4,7 +4,8 @@ import msgspec
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts are a round's; times are seconds; `turns` are those of parts, whole, ordered and fan-out."""
+    """Counts are a round's; times are seconds; `turns` are those of what is set against
+    each other."""
 
     turns: int = 3
     senders: int = 64
@@ -36,7 +37,7 @@ QUICK = Settings(
     whole_events=3_000,
     whole_rounds=1,
     warm_up=1_000,
-    latency_events=600,
+    latency_events=400,
     unloaded=100,
     fan_out_events=600,
     retained=20_000,

@@ -25,7 +25,7 @@ logger = logging.getLogger("gateway.dispatcher")
 IN_FLIGHT = 1_000  # attempts that those with anything to send share; who comes later gets its own
 TURN = 8  # deliveries claimed at a time: what is accepted meanwhile waits for no more than these
 BREATH = 0.002  # seconds between two such turns, in which callbacks find the loop free
-LONG_TURN = 256  # the same, while nothing is accepted, or so much that all of it waits anyway
+LONG_TURN = 64  # the same, while nothing is accepted, or so much that all of it waits anyway
 SHARED = 100  # milliseconds after which it is looked anew how many share what can be in flight
 AFTER_BUG = 60_000  # milliseconds until an attempt is made again whose outcome met a bug
 LONGEST_SLEEP = 60.0  # seconds; a clock that was set back is noticed after this long
@@ -186,7 +186,7 @@ class Dispatcher:
         }
         wanted: dict[int, int] = {}
         left = TURN if self._callers else LONG_TURN
-        each = max(left // max(len(ready), 1), 1)
+        each = max(left // max(len(ready), 1), TURN)
         for number in sorted(ready, key=lambda number: (number <= self._served, number)):
             if not left:
                 break

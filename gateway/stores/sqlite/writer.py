@@ -33,7 +33,8 @@ SLICE = 0.002  # seconds of statements, during which the loop does nothing else
 LONGEST = 0.012  # seconds that a transaction stays open while more comes all the time
 FULL_LOAD = 0.03  # the same where callbacks come so fast that they wait for each other anyway
 GAP = 0.001  # seconds without a new job after which it is committed all the same
-FEW, MANY = 5.0, 800.0  # bounded jobs a second between which callers are to wait for nothing else
+MANY = 800.0  # bounded jobs a second up to which callers are to wait for nothing else
+LULL = 0.2  # seconds without one after which nobody is taken to call
 WINDOW = 0.1  # seconds over which they are counted
 
 PATIENCE = 2_000  # ms that the thread waits for another program which writes in the file
@@ -144,6 +145,7 @@ class Writer:
         self._scheduled = False
         self._rate = 0.0  # bounded jobs a second: callbacks, and little else
         self._called, self._since = 0, 0.0  # how many since when, by the loop's clock
+        self._called_at = -LULL  # when the last one came
         self._failed: str | None = None
         self._closing = False
         self._commits: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -190,13 +192,16 @@ class Writer:
         assert self._loop is not None
         future: asyncio.Future[Any] = self._loop.create_future()
         self._jobs.append(Job(work, future, bounded=bounded, heavy=heavy))
+        if bounded:
+            self._called_at = self._loop.time()
         self._schedule()
         return future
 
     @property
     def callers(self) -> bool:
         """Whether callbacks come, and not so many that they wait for each other anyway."""
-        return FEW <= self._rate <= MANY
+        assert self._loop is not None
+        return self._rate <= MANY and self._loop.time() - self._called_at < LULL
 
     def _count_callers(self, count: int) -> None:
         assert self._loop is not None
