@@ -213,7 +213,7 @@ NUMBERS = {
         f"for {breaker.FIRST // SECOND} s, doubling each time up to {breaker.LONGEST // SECOND} s",
         f"with {100 * breaker.JITTER:.0f} % of jitter",
         f"have {IN_FLIGHT} attempts in flight",
-        f"in turns, {TURN} at a time",
+        f"in turns, {TURN} at a time while callbacks come",
     ],
     "Pausing, and long failure": [f"At the {desk.FAILING}th failed attempt in a row"],
     "What the gateway says about itself": [

@@ -158,7 +158,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """How many deliveries may be claimed; with `batch`, how many batches of at most so many events."""
+    """How many may be claimed: deliveries, or batches of `batch` events of whoever takes batches."""
 
     count: int
     batch: int = 0

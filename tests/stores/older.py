@@ -12,6 +12,19 @@ from gateway.stores.sqlite.keys import key as key_of
 from gateway.stores.sqlite.sealed import open_consent, open_url
 
 BACK = {  # what undoes the migration of this number
+    11: (
+        "DROP INDEX deliveries_gathered",
+        "DROP INDEX deliveries_led",
+        "UPDATE deliveries SET leader = NULL WHERE leader = 0",
+        (
+            "CREATE INDEX deliveries_led ON deliveries (subscription, due)"
+            " WHERE leader IS NOT NULL AND state = 0"
+        ),
+        (
+            "CREATE INDEX deliveries_unled ON deliveries (subscription, due)"
+            " WHERE leader IS NULL AND state = 0"
+        ),
+    ),
     10: (
         "DROP TABLE made_sources",
         "DROP INDEX mappings_source",
@@ -32,7 +45,7 @@ BACK = {  # what undoes the migration of this number
 
 
 def as_of(path: Path, version: int) -> None:
-    """Give the file the schema `version`, 6 to 9, before 9 with URLs in plain; its key lies beside it."""
+    """Give the file the schema `version`, 6 to 10, before 9 with URLs in plain; its key lies beside it."""
     sealer = Sealer(parse_key(path.with_name(f"{path.name}.key").read_text("ascii").strip()))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA secure_delete = OFF")

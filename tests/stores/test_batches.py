@@ -1,5 +1,6 @@
-"""Claims of batches: bounded, and told when to come again."""
+"""Claims of batches: bounded, and told when to come again; and what waits to be in one."""
 
+from pathlib import Path
 from typing import Any
 
 from gateway.models import Millis, Mode
@@ -7,12 +8,17 @@ from gateway.retries import Step
 from gateway.stores.base import Wanted
 from gateway.stores.registry import Store
 from gateway.stores.sqlite.batches import ENOUGH
+from tests.stores.older import as_of
 from tests.stores.test_behaviour import NOW, settlement
 from tests.stores.test_replays import LATER, Run, only, rows, told
+from tests.stores.test_sealed import opened
 
 FULL = """
     WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-    INSERT INTO deliveries (event, subscription, state, due) SELECT 1, 1, 0, ? FROM n"""
+    INSERT INTO deliveries (event, subscription, state, due, leader) SELECT 1, 1, 0, ?, 0 FROM n"""
+BATCHES: dict[str, Any] = {"mode": Mode.BATCH, "batch_size": 2, "batch_wait": Millis(0)}
+LEADERS = "SELECT state, leader FROM deliveries ORDER BY id"
+NOBODY = 0  # leads what waits for company
 
 
 async def waiting(store: Store, count: int, *, size: int) -> None:
@@ -54,3 +60,68 @@ def test_a_claim_takes_several_small_batches(run: Run) -> None:
         assert claimed.next_due == {1: None}
 
     run(story)
+
+
+def test_only_what_is_to_be_in_a_batch_waits_for_company(run: Run) -> None:
+    async def story(store: Store) -> None:
+        await only(store)
+        await told(store, "1")
+        assert await rows(store, LEADERS) == [(0, None)]
+        await only(store, **BATCHES)
+        await told(store, "2")
+        assert await rows(store, LEADERS) == [(0, NOBODY), (0, NOBODY)]
+        (both,) = (await store.queue.claim({1: Wanted(9, 2)}, NOW)).deliveries
+        assert both.size == 2
+
+    run(story)
+
+
+def test_what_was_in_flight_when_batches_began_is_in_one_when_it_fails(run: Run) -> None:
+    async def story(store: Store) -> None:
+        await only(store)
+        await told(store, "1")
+        (one,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
+        await only(store, **BATCHES)
+        await told(store, "2")
+        await store.queue.settle([settlement(one, Step.RETRY, due=NOW)])
+        (both,) = (await store.queue.claim({1: Wanted(9, 2)}, NOW)).deliveries
+        assert (both.size, both.id) == (2, one.id)
+
+    run(story)
+
+
+def test_what_waits_for_company_shows_no_batch_and_its_own_attempts(run: Run) -> None:
+    async def story(store: Store) -> None:
+        await only(store)
+        await told(store, "1", "2")
+        (one,) = (await store.queue.claim({1: Wanted(1)}, NOW)).deliveries
+        await store.queue.settle([settlement(one, Step.RETRY, due=LATER)])
+        await only(store, **BATCHES)
+        async with store.records() as records:
+            told_of = await records.delivery(f"dl_{one.id}")
+            request, _ = await records.delivery_request(f"dl_{one.id}", NOW)
+        assert (told_of.delivery.leader, told_of.batch) == (None, [])
+        assert [attempt.number for attempt in told_of.attempts] == [1]
+        assert request.size == 1
+
+    run(story)
+
+
+def test_batches_that_waited_under_an_older_schema_are_sent(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.db"
+
+    async def fill(store: Store) -> None:
+        await only(store, **BATCHES | {"batch_size": 3})
+        await told(store, "1", "2", "3")
+        (frozen,) = (await store.queue.claim({1: Wanted(1, 3)}, NOW)).deliveries
+        await store.queue.settle([settlement(frozen, Step.RETRY, due=LATER)])
+        await told(store, "4", "5", "6")
+
+    async def check(store: Store) -> None:
+        assert await rows(store, LEADERS) == [(0, 1), (-3, 1), (-3, 1), *[(0, NOBODY)] * 3]
+        claimed = (await store.queue.claim({1: Wanted(9, 3)}, LATER)).deliveries
+        assert [(one.id, one.size) for one in claimed] == [(1, 3), (4, 3)]
+
+    opened(path, fill)
+    as_of(path, 10)
+    opened(path, check)

@@ -20,10 +20,12 @@ from gateway.models import (
     Failure,
     Known,
     Millis,
+    Mode,
     Note,
     Origin,
     Outcome,
     Receipt,
+    Subscription,
     Track,
     Verdict,
 )
@@ -320,6 +322,10 @@ def test_large_bodies_are_claimed_few_at_a_time(run: Run) -> None:
 
 def test_a_batch_that_is_released_when_its_subscription_is_gone_ends_whole(run: Run) -> None:
     async def story(store: Store) -> None:
+        batches = Subscription(
+            id=0, name="a", url="http://a.example/", mode=Mode.BATCH, batch_size=2
+        )
+        await store.catalog.sync([batches])
         for number in range(5):
             await store.outbox.accept(intake(number), one_event)
         first, second = (await store.queue.claim({1: Wanted(2, batch=2)}, NOW)).deliveries

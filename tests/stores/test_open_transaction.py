@@ -8,8 +8,9 @@ import pytest
 from gateway.errors import NotFound
 from gateway.stores.registry import Store
 from gateway.stores.sqlite import writer as module
-from gateway.stores.sqlite.writer import MANY, Batch
-from tests.stores.test_behaviour import Run
+from gateway.stores.sqlite.callers import LULL, MANY, Callers
+from gateway.stores.sqlite.writer import Batch
+from tests.stores.test_behaviour import NOW, Run
 
 
 def which(batch: Batch) -> int:
@@ -34,7 +35,7 @@ def fail(batch: Batch) -> None:
 async def later(store: Store, *, rate: float, heavy: bool = False) -> tuple[int, int]:
     """The transactions of two jobs, the second of which comes when the first has run."""
     writer = store._writer
-    writer._rate = rate
+    writer.callers.rate = rate
     ran = asyncio.Event()
 
     def run_first(batch: Batch) -> int:
@@ -60,6 +61,26 @@ def test_without_load_nobody_waits_for_company(run: Run) -> None:
     async def story(store: Store) -> None:
         first, second = await later(store, rate=MANY)
         assert first != second
+
+    run(story)
+
+
+def test_the_first_callback_after_a_lull_is_seen_at_once(run: Run) -> None:
+    """Whoever claims then takes few: the callbacks that follow would wait for all of a long turn."""
+
+    async def story(store: Store) -> None:
+        now = 1_000.0
+        writer = store._writer
+        writer.callers = Callers(lambda: now)
+        await store.queue.release([])  # the gateway's own work is no callback
+        assert not (await store.queue.claim({}, NOW)).callers
+        await writer.submit(which)
+        assert (await store.queue.claim({}, NOW)).callers
+        now += LULL
+        assert not (await store.queue.claim({}, NOW)).callers
+        writer.callers.come()
+        writer.callers.rate = MANY + 1
+        assert not (await store.queue.claim({}, NOW)).callers  # so many wait for each other anyway
 
     run(story)
 

@@ -48,8 +48,8 @@ def test_pending_deliveries_are_searched_by_their_state(sql: str) -> None:
     if "INTEGER PRIMARY KEY (rowid=?)" in used and "deliveries_open" not in used:
         return  # one delivery by its number
     assert "TEMP B-TREE" not in used, used
-    if "leader IS" in sql and "state = 0" in sql:
-        wanted = "deliveries_unled" if "leader IS NULL" in sql else "deliveries_led"
+    if re.search("leader [=>] 0", sql):
+        wanted = "deliveries_gathered" if "leader = 0" in sql else "deliveries_led"
         assert f"{wanted} (subscription=?" in used, used
     elif "subscription = ?" in sql:
         assert "(subscription=? AND state=?" in used or "deliveries_lane" in used, used

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.desk import LINE, LINE_BYTES
-from gateway.dispatcher import Dispatcher
+from gateway.dispatcher import LONG_TURN, TURN, Dispatcher
 from gateway.errors import Unavailable
 from gateway.events import Writer
 from gateway.models import Delivery, Failure, Millis, Mode, Outcome, Subscription
@@ -43,6 +43,8 @@ class FakeQueue:
         self.released: list[int] = []
         self.failing = False
         self.during: Any = None
+        self.callers = False
+        self.due: Millis | None = None
 
     async def claim(self, wanted: Mapping[int, Wanted], now: Millis) -> Claimed:
         self.claims.append({number: want.count for number, want in wanted.items()})
@@ -52,7 +54,9 @@ class FakeQueue:
         await asyncio.sleep(0)
         if self.failing:
             raise Unavailable("no")
-        return Claimed(deliveries=[], next_due=dict.fromkeys(wanted))
+        return Claimed(
+            deliveries=[], next_due=dict.fromkeys(wanted, self.due), callers=self.callers
+        )
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         if self.failing:
@@ -160,6 +164,34 @@ def test_what_is_written_beside_a_claim_is_claimed_next() -> None:
         stage.dispatcher.hand_over([], {}, {1: stage.now})
         await stage.turns()
         assert len(stage.queue.claims) == 2
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("callers", "turn"), [(True, [TURN]), (False, [TURN] * (LONG_TURN // TURN))]
+)
+def test_a_turn_takes_some_of_one_subscription_before_the_next(
+    callers: bool, turn: list[int]
+) -> None:
+    """Rows of one subscription lie side by side: one of each would write a page each."""
+    many = 3 * LONG_TURN // TURN
+    wanted = [
+        Status(subscription=replace(SUBSCRIPTION, id=number, slots=TURN))
+        for number in range(2, many + 2)
+    ]
+
+    async def story(stage: Stage) -> None:
+        stage.queue.callers, stage.queue.due = callers, stage.now
+        stage.dispatcher.update(wanted)
+        await stage.turns()
+        stage.queue.claims.clear()
+        await stage.turns()
+        claims = stage.queue.claims[: many // len(turn)]
+        assert [list(claim.values()) for claim in claims] == [turn] * len(claims)
+        order = [number for claim in claims for number in claim]
+        assert len(claims) > 1
+        assert len(set(order)) == len(order)  # nobody twice before all had a turn
 
     play(story)
 

@@ -1,7 +1,7 @@
 """Batches: deliveries of one subscription that share their attempts (CloudEvents HTTP binding 3.3).
 
 The first of a batch leads it: `leader` of all of them is its id, and its row has the attempts and
-the due time. Which ones belong together is written once, so that a retry sends the same bytes.
+the due time. Until then it is `GATHERED`. Which ones belong together is written once, so that a retry sends the same bytes.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.models import Delivery, Millis
 from gateway.stores.base import Wanted
-from gateway.stores.sqlite.lanes import BATCHED, COLUMNS, leased
+from gateway.stores.sqlite.lanes import BATCHED, COLUMNS, GATHERED, leased
 from gateway.stores.sqlite.writer import Batch
 
 MOST_BYTES = 1 << 20  # of a batch's events together; one alone may be longer
@@ -21,8 +21,8 @@ ENOUGH = 250  # events after which a claim takes no further batch
 def gathered(batch: Batch, subscription: int, size: int) -> bool:
     """Whether enough deliveries for a batch wait."""
     (count,) = batch.connection.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_unled"
-        " WHERE subscription = ? AND state = 0 AND leader IS NULL LIMIT ?)",
+        "SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_gathered"
+        " WHERE subscription = ? AND state = 0 AND leader = 0 LIMIT ?)",
         (subscription, size),
     ).fetchone()
     return bool(count >= size)
@@ -51,7 +51,7 @@ def _leaders(batch: Batch, subscription: int, wanted: Wanted, now: Millis) -> It
     """Of at most as many batches as are wanted; new ones are formed when they are asked for."""
     frozen = batch.connection.execute(
         "SELECT id FROM deliveries INDEXED BY deliveries_led WHERE subscription = ? AND state = 0"
-        " AND leader IS NOT NULL AND due <= ? ORDER BY due, id LIMIT ?",
+        " AND leader > 0 AND due <= ? ORDER BY due, id LIMIT ?",
         (subscription, now, wanted.count),
     ).fetchall()
     yield from (row[0] for row in frozen)
@@ -65,9 +65,9 @@ def _leaders(batch: Batch, subscription: int, wanted: Wanted, now: Millis) -> It
 def _together(batch: Batch, subscription: int, size: int, now: Millis) -> list[int]:
     """The next members of a batch; none while neither enough nor enough time has come together."""
     rows = batch.connection.execute(
-        "SELECT d.id, d.due, length(e.body) FROM deliveries d INDEXED BY deliveries_unled"
+        "SELECT d.id, d.due, length(e.body) FROM deliveries d INDEXED BY deliveries_gathered"
         " JOIN events e ON e.id = d.event"
-        " WHERE d.subscription = ? AND d.state = 0 AND d.leader IS NULL"
+        " WHERE d.subscription = ? AND d.state = 0 AND d.leader = 0"
         " ORDER BY d.due, d.id LIMIT ?",
         (subscription, size),
     ).fetchall()
@@ -126,6 +126,14 @@ def end_members(batch: Batch, leader: int, *, state: int, now: Millis, reason: s
         "UPDATE deliveries SET state = ?, finished_at = ?, reason = ?"
         " WHERE leader = ? AND state = ? AND ? = (SELECT state FROM deliveries WHERE id = ?)",
         (state, now, reason, leader, BATCHED, state, leader),
+    )
+
+
+def gather(batch: Batch, subscription: int) -> None:
+    """Let what is unfinished wait for company: the subscription takes batches from now on."""
+    batch.connection.execute(
+        "UPDATE deliveries SET leader = ? WHERE subscription = ? AND leader IS NULL AND state < 2",
+        (GATHERED, subscription),
     )
 
 

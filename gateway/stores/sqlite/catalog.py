@@ -19,7 +19,7 @@ from gateway.sealing import Sealer
 from gateway.signing import parse_secret
 from gateway.stores.base import Handshake, Health, Put, Status
 from gateway.stores.sqlite import making
-from gateway.stores.sqlite.batches import dissolve
+from gateway.stores.sqlite.batches import dissolve, gather
 from gateway.stores.sqlite.lanes import PULLED, reorder
 from gateway.stores.sqlite.making import REMOVED
 from gateway.stores.sqlite.queue import bury
@@ -260,6 +260,8 @@ def _follow(batch: Batch, number: int, before: dict[str, Any], now: Subscription
         reorder(batch.connection, number, now.ordering)
     if now.pull and not pulled:
         _into_lane(batch, number, PULLED)
+    if now.mode is Mode.BATCH and before["mode"] != Mode.BATCH:
+        gather(batch, number)
 
 
 def _into_lane(batch: Batch, number: int, lane: int | None) -> None:

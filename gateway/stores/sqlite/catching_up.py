@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.filters.reading import read_filters
 from gateway.matching import Match, match
-from gateway.models import Event, Millis, Ordering, Subscription
+from gateway.models import Event, Millis, Mode, Ordering, Subscription
 from gateway.stores.sqlite.lanes import PULLED, append
 from gateway.stores.sqlite.writer import Batch
 
@@ -41,6 +41,7 @@ def catch_up(batch: Batch, subscription: Subscription, now: Millis) -> bool:
             event=row[0],
             subscription=subscription.id,
             lane=PULLED if subscription.pull else lane,
+            batches=subscription.mode is Mode.BATCH,
             now=now,
             reason=None,
         )

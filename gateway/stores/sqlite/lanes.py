@@ -25,6 +25,13 @@ So the index of the lanes has what is unfinished of it in the order of its ids, 
 commits; a due time is taken before its transaction, and is not.
 """
 
+GATHERED = 0
+"""The leader of what waits for company, because its subscription takes batches.
+
+So that the index in which a batch is looked for holds nothing else: to write an entry into it for
+each delivery that waits was a fifth of what a backlog wrote.
+"""
+
 COLUMNS = (
     "d.id, e.event_id, e.type, e.body, d.attempts, d.number, d.first_at, d.due, d.lane, d.manual,"
     " CASE d.number WHEN 0 THEN 0 ELSE (SELECT count(*) FROM attempts a WHERE a.delivery = d.id"
@@ -87,15 +94,27 @@ def append(
     event: int,
     subscription: int,
     lane: int | None,
+    batches: bool,
     now: Millis,
     reason: str | None,
 ) -> tuple[int, int | None]:
-    """Make a delivery of a past event, at the end of its lane; its id, and the head that it waits for."""
+    """Make a delivery of a past event, at the end of its lane; its id, and the head that it waits for.
+
+    `batches` says that the subscription takes them.
+    """
     before = None if lane is None or lane == PULLED else head(batch, subscription, lane)
     made = batch.connection.execute(
-        "INSERT INTO deliveries (event, subscription, state, due, lane, reason)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (event, subscription, PENDING if before is None else BEHIND, now, lane, reason),
+        "INSERT INTO deliveries (event, subscription, state, due, lane, leader, reason)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            event,
+            subscription,
+            PENDING if before is None else BEHIND,
+            now,
+            lane,
+            GATHERED if batches else None,
+            reason,
+        ),
     ).lastrowid
     assert made is not None
     if lane == PULLED:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from gateway.models import Delivery, Event, Millis
 from gateway.stores.sqlite.batches import gathered
-from gateway.stores.sqlite.lanes import BEHIND, PENDING, PULLED, line_waits, occupied
+from gateway.stores.sqlite.lanes import BEHIND, GATHERED, PENDING, PULLED, line_waits, occupied
 from gateway.stores.sqlite.routes import Addressee
 from gateway.stores.sqlite.writer import Batch
 
@@ -96,7 +96,10 @@ def _gather(batch: Batch, row: int, to: Addressee, now: Millis) -> None:
     if to.catching_up and _catching_up(batch, to.id):
         return
     due = Millis(now + to.wait)
-    batch.connection.execute(_INSERT, (row, to.id, PENDING, due, None, None))
+    batch.connection.execute(
+        "INSERT INTO deliveries (event, subscription, state, due, leader) VALUES (?, ?, ?, ?, ?)",
+        (row, to.id, PENDING, due, GATHERED),
+    )
     batch.waits(to.id, now if gathered(batch, to.id, to.batch) else due)
 
 

@@ -42,7 +42,8 @@ class SqliteQueue:
     async def claim(self, wanted: Mapping[int, Wanted], now: Millis) -> Claimed:
         """See `gateway.stores.base.Queue`."""
         claimed: Claimed = await self._writer.submit(
-            lambda batch: _claim(batch, wanted, now, callers=self._writer.callers), bounded=False
+            lambda batch: _claim(batch, wanted, now, callers=self._writer.callers.some),
+            bounded=False,
         )
         return claimed
 

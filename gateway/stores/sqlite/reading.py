@@ -56,7 +56,7 @@ Left to itself, SQLite may look for the head of a lane among all that is unfinis
 ATTEMPTS = (
     "SELECT number, queued_at, started_at, connected, first_byte, duration, status, failure,"
     " detail, address, head FROM attempts"
-    " WHERE delivery = (SELECT coalesce(leader, id) FROM deliveries WHERE id = ?) ORDER BY number"
+    " WHERE delivery = (SELECT coalesce(nullif(leader, 0), id) FROM deliveries WHERE id = ?) ORDER BY number"
 )
 
 CHANGED = "; they have changed since, and would let it through now"
@@ -194,7 +194,7 @@ def delivery_row(row: Row) -> DeliveryRow:
         reason=row[9],
         last_status=row[10],
         last_failure=row[11],
-        leader=f"dl_{row[12]}" if row[12] is not None else None,
+        leader=f"dl_{row[12]}" if row[12] else None,
         behind=f"dl_{row[13]}" if row[13] is not None else None,
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import Conflict, NotFound
-from gateway.models import Millis, Ordering
+from gateway.models import Millis, Mode, Ordering
 from gateway.retries import CODES, DeliveryState
 from gateway.stores.base import Consent, Handshake
 from gateway.stores.replaying import Again, Lane
@@ -34,6 +34,7 @@ class Shown(msgspec.Struct, frozen=True):
     """Of the settings that the catalog keeps of a subscription, those that count here."""
 
     url: str | None = None
+    mode: Mode = Mode.STRUCTURED
     ordering: Ordering = Ordering.NONE
     origin: str | None = None
 
@@ -59,6 +60,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     ordered: bool
     pull: bool
+    batches: bool
     refused: str | None
     held: str | None
 
@@ -91,6 +93,7 @@ def standing(batch: Batch, subscription: int, now: Millis) -> Standing:
         name=name,
         ordered=shown.ordering is Ordering.ORDER,
         pull=shown.url == "",
+        batches=shown.mode is Mode.BATCH,
         refused=refused,
         held=held,
     )
@@ -122,7 +125,7 @@ def send_again(batch: Batch, one: Past, to: Standing, now: Millis) -> Again:
 
     Ends are final, and nothing overtakes in a lane.
     """
-    leader = one.id if one.leader is None else one.leader
+    leader = one.leader or one.id
     if one.state == LEASED or (one.state == BATCHED and past(batch, leader).state == LEASED):
         raise Conflict(f"delivery dl_{one.id} is in flight: wait for its end")
     if to.refused is not None:
@@ -142,6 +145,7 @@ def send_again(batch: Batch, one: Past, to: Standing, now: Millis) -> Again:
             event=one.event,
             subscription=one.subscription,
             lane=PULLED if to.pull else lane,
+            batches=to.batches,
             now=now,
             reason=f"replay of dl_{one.id}",
         )

@@ -41,7 +41,7 @@ async def story_of(reading: Reading, name: str) -> DeliveryStory:
     events = await reading.fetch(f"{EVENT} WHERE {BY_EVENT_ID}", (row[1],))
     standing = await reading.fetch(STANDING, (number,))
     batch = await reading.fetch(
-        "SELECT id FROM deliveries WHERE leader = (SELECT leader FROM deliveries WHERE id = ?)"
+        "SELECT id FROM deliveries WHERE leader = (SELECT nullif(leader, 0) FROM deliveries WHERE id = ?)"
         " ORDER BY id",
         (number,),
     )
@@ -79,7 +79,7 @@ async def request_of(
         url, secrets = _opened(rows[0], sealed, sealer)
         subscription = msgspec.structs.replace(subscription, url=url, secrets=secrets)
     leader = rows[0][5]
-    if leader is not None:  # it was batched, whatever the mode is by now
+    if leader:  # it was batched, whatever the mode is by now
         subscription = msgspec.structs.replace(subscription, mode=Mode.BATCH)
     delivery = await _delivery(reading, number, subscription, leader)
     return delivery, subscription
@@ -112,7 +112,7 @@ async def _delivery(
     reading: Reading, number: int, subscription: Subscription, leader: int | None
 ) -> Delivery:
     sent = f"SELECT {COLUMNS} FROM deliveries d JOIN events e ON e.id = d.event"  # noqa: S608
-    if leader is None:
+    if not leader:
         rows = await reading.fetch(f"{sent} WHERE d.id = ?", (number,))
     else:
         rows = await reading.fetch(f"{sent} WHERE d.leader = ? ORDER BY d.id", (leader,))

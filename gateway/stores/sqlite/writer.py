@@ -24,6 +24,7 @@ from gateway.models import Delivery, Millis
 from gateway.news import News
 from gateway.stores.base import Handover
 from gateway.stores.migrate import migrate
+from gateway.stores.sqlite.callers import Callers
 from gateway.stores.sqlite.checkpoints import Checkpoints
 from gateway.stores.sqlite.opening import connect
 
@@ -33,10 +34,6 @@ SLICE = 0.002  # seconds of statements, during which the loop does nothing else
 LONGEST = 0.012  # seconds that a transaction stays open while more comes all the time
 FULL_LOAD = 0.03  # the same where callbacks come so fast that they wait for each other anyway
 GAP = 0.001  # seconds without a new job after which it is committed all the same
-MANY = 800.0  # bounded jobs a second up to which callers are to wait for nothing else
-LULL = 0.2  # seconds without one after which nobody is taken to call
-WINDOW = 0.1  # seconds over which they are counted
-
 PATIENCE = 2_000  # ms that the thread waits for another program which writes in the file
 
 logger = logging.getLogger("gateway.store")
@@ -143,9 +140,7 @@ class Writer:
         self._jobs: deque[Job] = deque()
         self._busy = False
         self._scheduled = False
-        self._rate = 0.0  # bounded jobs a second: callbacks, and little else
-        self._called, self._since = 0, 0.0  # how many since when, by the loop's clock
-        self._called_at = -LULL  # when the last one came
+        self.callers = Callers(time.monotonic)  # bounded jobs: callbacks, and little else
         self._failed: str | None = None
         self._closing = False
         self._commits: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -193,23 +188,9 @@ class Writer:
         future: asyncio.Future[Any] = self._loop.create_future()
         self._jobs.append(Job(work, future, bounded=bounded, heavy=heavy))
         if bounded:
-            self._called_at = self._loop.time()
+            self.callers.come()
         self._schedule()
         return future
-
-    @property
-    def callers(self) -> bool:
-        """Whether callbacks come, and not so many that they wait for each other anyway."""
-        assert self._loop is not None
-        return self._rate <= MANY and self._loop.time() - self._called_at < LULL
-
-    def _count_callers(self, count: int) -> None:
-        assert self._loop is not None
-        self._called += count
-        passed = self._loop.time() - self._since
-        if passed >= WINDOW:
-            self._rate = self._called / passed
-            self._called, self._since = 0, self._since + passed
 
     def _schedule(self) -> None:
         """Start a transaction soon: what else this turn of the loop brings goes with it."""
@@ -229,7 +210,7 @@ class Writer:
             jobs = deque(self._jobs.popleft() for _ in range(min(BATCH, len(self._jobs))))
             self._commits.put(lambda: self._finish(batch, *self._run_patiently(batch, jobs)))
         else:
-            longest = FULL_LOAD if self._rate > MANY else LONGEST
+            longest = FULL_LOAD if self.callers.crowd else LONGEST
             self._go_on(batch, [], [], time.perf_counter() + longest)
 
     def _go_on(self, batch: Batch, taken: list[Job], results: list[Any], end: float) -> None:
@@ -246,7 +227,7 @@ class Writer:
             if self._jobs and not self._jobs[0].heavy:
                 self._loop.call_soon(self._go_on, batch, taken, outcome, end)
                 return
-            if self._rate > MANY and len(taken) > before and not self._jobs:
+            if self.callers.crowd and len(taken) > before and not self._jobs:
                 self._loop.call_later(GAP, self._go_on, batch, taken, outcome, end)
                 return
         self._commits.put(lambda: self._finish(batch, taken, outcome))
@@ -287,7 +268,7 @@ class Writer:
             reason = str(results)
             results = [Unavailable(reason) for _ in jobs]
             batch.reset()
-        elif self._checkpoints.due(idle=not self._jobs and self._rate <= MANY):
+        elif self._checkpoints.due(idle=not (self._jobs or self.callers.crowd)):
             # Whoever waits for this commit need not wait for that too.
             self._tell(lambda: self._done(jobs, results, batch))
             self._attempt(lambda: self._checkpoints.run(batch.connection))
@@ -345,7 +326,7 @@ class Writer:
             self._free()
 
     def _answer(self, jobs: list[Job], results: list[Any], batch: Batch) -> None:
-        self._count_callers(sum(job.bounded for job in jobs))
+        self.callers.stored(sum(job.bounded for job in jobs))
         if self._handover is not None:
             self._handover.hand_over(batch.born, batch.room, batch.waiting)
         if self._news.listened and (batch.published or batch.pulled):
