@@ -107,6 +107,19 @@ def test_what_waits_for_company_shows_no_batch_and_its_own_attempts(run: Run) ->
     run(story)
 
 
+def test_what_ended_while_it_waited_for_company_was_in_no_batch(run: Run) -> None:
+    async def story(store: Store) -> None:
+        await only(store, **BATCHES)
+        await told(store, "1")
+        await store.queue.bury(1, "gone", NOW)
+        await only(store)
+        async with store.records() as records:
+            _, subscription = await records.delivery_request("dl_1", NOW)
+        assert subscription.mode is Mode.STRUCTURED
+
+    run(story)
+
+
 def test_batches_that_waited_under_an_older_schema_are_sent(tmp_path: Path) -> None:
     path = tmp_path / "gateway.db"
 
