@@ -120,6 +120,7 @@ def show(console: Console, results: Results) -> None:
 def _machine(results: Results) -> str:
     kind = "quick run, figures are rough; " if results.quick else ""
     return (
+        "CPU at the pace of the run's beginning\n"
         f"{kind}{os.cpu_count()} cores, Python {platform.python_version()}, "
         f"SQLite {sqlite3.sqlite_version}"
     )

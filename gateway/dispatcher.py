@@ -19,13 +19,17 @@ from gateway.recorder import STORE_PAUSE, Recorder
 from gateway.retries import Decision, Step
 from gateway.sender import Sender
 from gateway.stores.base import Queue, Settlement, Status, Wanted
+from gateway.stores.callers import Calling
 
 logger = logging.getLogger("gateway.dispatcher")
 
 IN_FLIGHT = 1_000  # attempts that those with anything to send share; who comes later gets its own
-TURN = 8  # deliveries claimed at a time: what is accepted meanwhile waits for no more than these
+TURN = (
+    8  # deliveries that are claimed at a time beside callbacks, which wait for no more than these
+)
+TURNS = {Calling.NOBODY: 64, Calling.SOME: TURN, Calling.CROWD: 256}
+"""The first callback after a lull waits for a whole turn; in a crowd all wait for each other."""
 BREATH = 0.002  # seconds between two such turns, in which callbacks find the loop free
-LONG_TURN = 64  # the same, while nothing is accepted, or so much that all of it waits anyway
 SHARED = 100  # milliseconds after which it is looked anew how many share what can be in flight
 AFTER_BUG = 60_000  # milliseconds until an attempt is made again whose outcome met a bug
 LONGEST_SLEEP = 60.0  # seconds; a clock that was set back is noticed after this long
@@ -55,7 +59,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._recorder = Recorder(queue, recorded=self._recorded, changed=self._changed)
         self._refused = False  # whether the store did not let claim at the last try
-        self._callers = False  # whether callbacks came beside the last claim
+        self._calling = Calling.NOBODY  # beside the last claim
         self._served = 0  # the subscription that claimed last
         self._stalled = False  # whether lines wait for what came of earlier attempts to be recorded
         self._wake = asyncio.Event()
@@ -185,7 +189,7 @@ class Dispatcher:
             and (room := self._desks[number].room(now, share))
         }
         wanted: dict[int, int] = {}
-        left = TURN if self._callers else LONG_TURN
+        left = TURNS[self._calling]
         each = max(left // max(len(ready), 1), TURN)
         for number in sorted(ready, key=lambda number: (number <= self._served, number)):
             if not left:
@@ -223,7 +227,7 @@ class Dispatcher:
             await asyncio.sleep(STORE_PAUSE)
             return
         self._refused = False
-        self._callers = claimed.callers
+        self._calling = claimed.calling
         for delivery in claimed.deliveries:
             wanted[delivery.subscription] -= 1
             self._start(delivery)
@@ -231,7 +235,7 @@ class Dispatcher:
             self._desks[number].give_back(count)
             self._desks[number].claiming = False
             self._expect(number, claimed.next_due[number])
-        if claimed.callers and claimed.deliveries:
+        if claimed.calling is Calling.SOME and claimed.deliveries:
             await asyncio.sleep(BREATH)
 
     def _start(self, delivery: Delivery) -> None:

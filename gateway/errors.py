@@ -24,6 +24,16 @@ GatewayError
 └── ForbiddenAddress       the egress rules refuse this address; an outcome of an attempt
 """
 
+from collections.abc import Collection
+
+SOME = 20  # names that a sentence has at most
+
+
+def some_of(names: Collection[str]) -> str:
+    """The first names, and how many more there are, in words."""
+    first = ", ".join(list(names)[:SOME]) or "none"
+    return f"{first} and {len(names) - SOME} more" if len(names) > SOME else first
+
 
 class GatewayError(Exception):
     """Base of all errors of the gateway; its text is one sentence for a person."""

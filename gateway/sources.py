@@ -24,11 +24,12 @@ from gateway.errors import (
     Conflict,
     NotFound,
     Unavailable,
+    some_of,
 )
 from gateway.lookout import Lookout
 from gateway.models import Millis
 from gateway.poller.observation import PolledSource
-from gateway.poller.poller import Poller, some_of
+from gateway.poller.poller import Poller
 from gateway.providers.base import calls, is_polled
 from gateway.providers.registry import provider_class, provider_version
 from gateway.receiver import Receiver, Source

@@ -47,6 +47,7 @@ DOORS = {  # the only parts that may import a library
 SHARED = {
     "answers",
     "base",
+    "callers",
     "counting",
     "linking",
     "registry",

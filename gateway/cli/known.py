@@ -21,8 +21,7 @@ from gateway.config.secrets import Vault
 from gateway.config.settings import Settings, SourceSettings
 from gateway.config.source import SourceReader, check_source_name
 from gateway.config.values import Secret
-from gateway.errors import NotFound, StartupError
-from gateway.poller.poller import some_of
+from gateway.errors import NotFound, StartupError, some_of
 from gateway.providers.registry import provider_class
 from gateway.sources import Known, opened
 from gateway.stores.base import Poll

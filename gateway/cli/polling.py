@@ -21,9 +21,9 @@ from gateway.cli.reports import Comparison, Round
 from gateway.cli.tables import clean
 from gateway.config.settings import Settings
 from gateway.config.values import A_DURATION, parse_duration
-from gateway.errors import GatewayError, NotFound, StartupError
+from gateway.errors import GatewayError, NotFound, StartupError, some_of
 from gateway.poller.inquiry import Found
-from gateway.poller.poller import Ended, some_of
+from gateway.poller.poller import Ended
 from gateway.poller.reconcile import Compared
 from gateway.runtime import Gateway
 from gateway.shown import shown, taken

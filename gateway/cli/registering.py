@@ -22,6 +22,7 @@ from gateway.errors import (
     NotFound,
     StartupError,
     Unreached,
+    some_of,
 )
 from gateway.models import Query, Reply
 from gateway.providers.base import Polled, Provider, is_polled
@@ -124,8 +125,7 @@ def _left_to_do_made(source: SourceSettings, name: str, path: Path) -> str:
 def _shop(settings: Settings, name: str) -> tuple[SourceSettings, PollSettings, Registering]:
     shops = {one: made for one, made in settings.sources.items() if made.provider == PROVIDER}
     if name not in shops:
-        known = ", ".join(shops) or "none"
-        raise NotFound(f"there is no PrintStudio source {name}; known are {known}")
+        raise NotFound(f"there is no PrintStudio source {name}; known are {some_of(shops)}")
     source = shops[name]
     provider = provider_class(source.provider)(source.options)
     if source.poll is None:

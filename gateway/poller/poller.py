@@ -9,7 +9,6 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Collection,
     Mapping,
     Sequence,
 )
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.egress.client import ApiClient
-from gateway.errors import BadRequest, Conflict, GatewayError, NotFound, Unavailable
+from gateway.errors import BadRequest, Conflict, GatewayError, NotFound, Unavailable, some_of
 from gateway.models import Millis
 from gateway.operations import Operations
 from gateway.orders.decide import Orders
@@ -38,7 +37,6 @@ T = TypeVar("T")
 Line = Mapping[str, object]  # of a report that is told as it is made
 
 STORE_PAUSE = 5.0  # seconds until a round is tried again that the store did not take
-SOME = 20  # names that a sentence has at most
 LONGEST_NAME = 255  # characters of an order's id, as normalizers allow
 
 logger = logging.getLogger("gateway.poller")
@@ -279,12 +277,6 @@ async def _awaited(work: Awaitable[T]) -> T:
 def changed(name: str) -> str:
     """What whoever asks a source by hand is told when it becomes another one meanwhile."""
     return f"source {name} was changed or removed meanwhile: ask it again"
-
-
-def some_of(names: Collection[str]) -> str:
-    """The first names, and how many more there are, in words."""
-    first = ", ".join(list(names)[:SOME]) or "none"
-    return f"{first} and {len(names) - SOME} more" if len(names) > SOME else first
 
 
 def _is_same(source: PolledSource, other: PolledSource) -> bool:

@@ -27,6 +27,7 @@ from gateway.models import (
     Waiting,
 )
 from gateway.retries import Decision as RetryDecision
+from gateway.stores.callers import Calling
 
 BY_HAND = "paused by "
 """What the reason begins with when a person holds a subscription, and not the gateway."""
@@ -167,12 +168,12 @@ class Wanted(msgspec.Struct, frozen=True):
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     """Deliveries that are now leased, and when the next one of each subscription is due.
 
-    `callers` says that callbacks come meanwhile, which should not wait for long.
+    `calling` says who waits for callbacks to be stored meanwhile.
     """
 
     deliveries: Sequence[Delivery]
     next_due: Mapping[int, Millis | None]
-    callers: bool = False
+    calling: Calling = Calling.NOBODY
 
 
 class Consent(StrEnum):

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from gateway.errors import NotFound
+from gateway.stores.callers import LULL, MANY, Callers, Calling
 from gateway.stores.registry import Store
 from gateway.stores.sqlite import writer as module
-from gateway.stores.sqlite.callers import LULL, MANY, Callers
 from gateway.stores.sqlite.writer import Batch
 from tests.stores.test_behaviour import NOW, Run
 
@@ -73,14 +73,14 @@ def test_the_first_callback_after_a_lull_is_seen_at_once(run: Run) -> None:
         writer = store._writer
         writer.callers = Callers(lambda: now)
         await store.queue.release([])  # the gateway's own work is no callback
-        assert not (await store.queue.claim({}, NOW)).callers
+        assert (await store.queue.claim({}, NOW)).calling is Calling.NOBODY
         await writer.submit(which)
-        assert (await store.queue.claim({}, NOW)).callers
+        assert (await store.queue.claim({}, NOW)).calling is Calling.SOME
         now += LULL
-        assert not (await store.queue.claim({}, NOW)).callers
+        assert (await store.queue.claim({}, NOW)).calling is Calling.NOBODY
         writer.callers.come()
         writer.callers.rate = MANY + 1
-        assert not (await store.queue.claim({}, NOW)).callers  # so many wait for each other anyway
+        assert (await store.queue.claim({}, NOW)).calling is Calling.CROWD
 
     run(story)
 

@@ -8,12 +8,13 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.desk import LINE, LINE_BYTES
-from gateway.dispatcher import LONG_TURN, TURN, Dispatcher
+from gateway.dispatcher import TURN, TURNS, Dispatcher
 from gateway.errors import Unavailable
 from gateway.events import Writer
 from gateway.models import Delivery, Failure, Millis, Mode, Outcome, Subscription
 from gateway.operations import Operations
 from gateway.stores.base import Claimed, Settlement, Status, Wanted
+from gateway.stores.callers import Calling
 
 SLOTS = 4
 ROOM = SLOTS * (1 + LINE)
@@ -43,7 +44,7 @@ class FakeQueue:
         self.released: list[int] = []
         self.failing = False
         self.during: Any = None
-        self.callers = False
+        self.calling = Calling.NOBODY
         self.due: Millis | None = None
 
     async def claim(self, wanted: Mapping[int, Wanted], now: Millis) -> Claimed:
@@ -55,7 +56,7 @@ class FakeQueue:
         if self.failing:
             raise Unavailable("no")
         return Claimed(
-            deliveries=[], next_due=dict.fromkeys(wanted, self.due), callers=self.callers
+            deliveries=[], next_due=dict.fromkeys(wanted, self.due), calling=self.calling
         )
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
@@ -169,20 +170,20 @@ def test_what_is_written_beside_a_claim_is_claimed_next() -> None:
 
 
 @pytest.mark.parametrize(
-    ("callers", "turn"), [(True, [TURN]), (False, [TURN] * (LONG_TURN // TURN))]
+    ("calling", "turn"), [(one, [TURN] * (size // TURN)) for one, size in TURNS.items()]
 )
 def test_a_turn_takes_some_of_one_subscription_before_the_next(
-    callers: bool, turn: list[int]
+    calling: Calling, turn: list[int]
 ) -> None:
     """Rows of one subscription lie side by side: one of each would write a page each."""
-    many = 3 * LONG_TURN // TURN
+    many = 3 * len(turn)
     wanted = [
         Status(subscription=replace(SUBSCRIPTION, id=number, slots=TURN))
         for number in range(2, many + 2)
     ]
 
     async def story(stage: Stage) -> None:
-        stage.queue.callers, stage.queue.due = callers, stage.now
+        stage.queue.calling, stage.queue.due = calling, stage.now
         stage.dispatcher.update(wanted)
         await stage.turns()
         stage.queue.claims.clear()

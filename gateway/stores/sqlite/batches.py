@@ -1,7 +1,8 @@
 """Batches: deliveries of one subscription that share their attempts (CloudEvents HTTP binding 3.3).
 
 The first of a batch leads it: `leader` of all of them is its id, and its row has the attempts and
-the due time. Until then it is `GATHERED`. Which ones belong together is written once, so that a retry sends the same bytes.
+the due time. Until then it is `GATHERED`. Which ones belong together is written once, so that a
+retry sends the same bytes.
 """
 
 import hashlib

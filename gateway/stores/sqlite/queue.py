@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from gateway.models import Delivery, Failure, Millis
 from gateway.retries import CODES, Decision, DeliveryState, Step
 from gateway.stores.base import Claimed, Health, Settlement, Wanted
+from gateway.stores.callers import Calling
 from gateway.stores.sqlite.batches import claim_batches, end_members
 from gateway.stores.sqlite.lanes import COLUMNS, PARKED, PENDING, advance, leased
 from gateway.stores.sqlite.publish import Route, publish
@@ -42,7 +43,7 @@ class SqliteQueue:
     async def claim(self, wanted: Mapping[int, Wanted], now: Millis) -> Claimed:
         """See `gateway.stores.base.Queue`."""
         claimed: Claimed = await self._writer.submit(
-            lambda batch: _claim(batch, wanted, now, callers=self._writer.callers.some),
+            lambda batch: _claim(batch, wanted, now, self._writer.callers.calling),
             bounded=False,
         )
         return claimed
@@ -95,7 +96,7 @@ def _release(batch: Batch, deliveries: Sequence[Delivery]) -> None:
             end_members(batch, delivery.id, state=DEAD, now=delivery.due, reason="gone")
 
 
-def _claim(batch: Batch, wanted: Mapping[int, Wanted], now: Millis, *, callers: bool) -> Claimed:
+def _claim(batch: Batch, wanted: Mapping[int, Wanted], now: Millis, calling: Calling) -> Claimed:
     found: list[Delivery] = []
     next_due: dict[int, Millis | None] = {}
     size = 0
@@ -107,7 +108,7 @@ def _claim(batch: Batch, wanted: Mapping[int, Wanted], now: Millis, *, callers: 
         deliveries, next_due[subscription] = claim(batch, subscription, want, now)
         found.extend(deliveries)
         size += sum(len(delivery.body) for delivery in deliveries)
-    return Claimed(deliveries=found, next_due=next_due, callers=callers)
+    return Claimed(deliveries=found, next_due=next_due, calling=calling)
 
 
 def _claim_singly(

@@ -56,7 +56,8 @@ Left to itself, SQLite may look for the head of a lane among all that is unfinis
 ATTEMPTS = (
     "SELECT number, queued_at, started_at, connected, first_byte, duration, status, failure,"
     " detail, address, head FROM attempts"
-    " WHERE delivery = (SELECT coalesce(nullif(leader, 0), id) FROM deliveries WHERE id = ?) ORDER BY number"
+    " WHERE delivery = (SELECT coalesce(nullif(leader, 0), id) FROM deliveries WHERE id = ?)"
+    " ORDER BY number"
 )
 
 CHANGED = "; they have changed since, and would let it through now"

@@ -6,7 +6,7 @@ from typing import Self
 
 import msgspec
 
-from gateway.errors import Conflict, NotFound
+from gateway.errors import Conflict, NotFound, some_of
 from gateway.keys import KeyRecord
 from gateway.models import Callback, Delivery, Millis, Subscription
 from gateway.sealing import SealError
@@ -60,8 +60,6 @@ from gateway.stores.views import (
     SubscriptionRow,
     UnlinkedRow,
 )
-
-NAMED = 20  # subscriptions in a sentence
 
 _headers = msgspec.msgpack.Decoder(list[tuple[bytes, bytes]])
 
@@ -163,8 +161,7 @@ class SqliteRecords:
         if subscription in {name for name, _ in rows}:
             return
         present = [name for name, is_present in rows if is_present]
-        known = ", ".join([*present[:NAMED], *["..."] * (len(present) > NAMED)]) or "none"
-        raise NotFound(f"there is no subscription {subscription}: known are {known}")
+        raise NotFound(f"there is no subscription {subscription}: known are {some_of(present)}")
 
     async def delivery(self, delivery: str) -> DeliveryStory:
         """See `gateway.stores.base.Records`."""

@@ -41,8 +41,8 @@ async def story_of(reading: Reading, name: str) -> DeliveryStory:
     events = await reading.fetch(f"{EVENT} WHERE {BY_EVENT_ID}", (row[1],))
     standing = await reading.fetch(STANDING, (number,))
     batch = await reading.fetch(
-        "SELECT id FROM deliveries WHERE leader = (SELECT nullif(leader, 0) FROM deliveries WHERE id = ?)"
-        " ORDER BY id",
+        "SELECT id FROM deliveries"
+        " WHERE leader = (SELECT nullif(leader, 0) FROM deliveries WHERE id = ?) ORDER BY id",
         (number,),
     )
     return DeliveryStory(

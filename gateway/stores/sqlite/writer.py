@@ -23,8 +23,8 @@ from gateway.errors import Unavailable
 from gateway.models import Delivery, Millis
 from gateway.news import News
 from gateway.stores.base import Handover
+from gateway.stores.callers import Callers
 from gateway.stores.migrate import migrate
-from gateway.stores.sqlite.callers import Callers
 from gateway.stores.sqlite.checkpoints import Checkpoints
 from gateway.stores.sqlite.opening import connect
 

@@ -1,10 +1,19 @@
 """Whether callbacks come, and how many: by that the writer and those who claim divide their work."""
 
 from collections.abc import Callable
+from enum import Enum
 
-MANY = 800.0  # a second, up to which callers are to wait for nothing else
+MANY = 800.0  # a second, above which it is a crowd
 LULL = 0.2  # seconds without one after which nobody is taken to call
 WINDOW = 0.1  # seconds over which they are counted
+
+
+class Calling(Enum):
+    """Who calls now: in a crowd callbacks wait for each other anyway, few are to wait for nothing."""
+
+    NOBODY = 0
+    SOME = 1
+    CROWD = 2
 
 
 class Callers:
@@ -34,6 +43,8 @@ class Callers:
         return self.rate > MANY
 
     @property
-    def some(self) -> bool:
-        """Whether any come, and no crowd. The first one after a lull counts at once."""
-        return not self.crowd and self._clock() - self.last < LULL
+    def calling(self) -> Calling:
+        """Who calls now. The first one after a lull counts at once."""
+        if self.crowd:
+            return Calling.CROWD
+        return Calling.SOME if self._clock() - self.last < LULL else Calling.NOBODY
