@@ -47,7 +47,7 @@ def measure(folder: Path, settings: Settings) -> Drain:
     """The same open loop against two gateways in turns: one has nothing to do, one a backlog.
 
     In turns, because a disk that syncs slowly for ten seconds would decide the ratio otherwise. The
-    backlog is held while the other gateway is measured.
+    backlog is held while the other gateway is measured, which comes first in every other turn.
     """
     places = [folder / name for name in ("calm", "backlog")]
     for place in places:
@@ -69,23 +69,26 @@ def measure(folder: Path, settings: Settings) -> Drain:
         pending = work.gateway.pending()
         calm: list[float] = []
         draining: list[float] = []
-        gone = 0
-        for _ in range(settings.turns):
-            calm += _accepts(still, settings)
+        gone, seconds = 0, 0.0
+        for turn in range(settings.turns):
+            if turn % 2 == 0:
+                calm += _accepts(still, settings)
             work.gateway.each("resume")
-            before = work.gateway.pending()
+            before, begun = work.gateway.pending(), time.monotonic()
             draining += _accepts(work, settings)
-            left = work.gateway.pending()
+            left, seconds = work.gateway.pending(), seconds + time.monotonic() - begun
             work.gateway.each("pause")
             if not left:
                 raise BenchmarkError("the backlog was gone before the end: it was too short")
             gone += before - left
+            if turn % 2:
+                calm += _accepts(still, settings)
         resident, _ = memory(work.process.pid)
-    seconds = settings.turns * settings.latency_events / settings.rate
+    new = settings.turns * settings.latency_events * settings.backlog_subscriptions
     return Drain(
         pending=pending,
         rate=settings.rate,
-        drained_rate=gone / seconds + settings.rate * settings.backlog_subscriptions,
+        drained_rate=(gone + new) / seconds,
         calm=quantiles(calm),
         draining=quantiles(draining),
         resident=resident,

@@ -30,6 +30,7 @@ TURN = (
 TURNS = {Calling.NOBODY: 64, Calling.SOME: TURN, Calling.CROWD: 256}
 """The first callback after a lull waits for a whole turn; in a crowd all wait for each other."""
 BREATH = 0.002  # seconds between two such turns, in which callbacks find the loop free
+ROUND = 256  # deliveries after which everybody has had a turn who has anything due
 SHARED = 100  # milliseconds after which it is looked anew how many share what can be in flight
 AFTER_BUG = 60_000  # milliseconds until an attempt is made again whose outcome met a bug
 LONGEST_SLEEP = 60.0  # seconds; a clock that was set back is noticed after this long
@@ -190,12 +191,13 @@ class Dispatcher:
         }
         wanted: dict[int, int] = {}
         left = TURNS[self._calling]
-        each = max(left // max(len(ready), 1), TURN)
+        each = max(left // max(len(ready), 1), min(TURN, ROUND // max(len(ready), 1)), 1)
         for number in sorted(ready, key=lambda number: (number <= self._served, number)):
-            if not left:
-                break
-            wanted[number] = min(ready[number], each, left)
-            left -= wanted[number]
+            count = min(ready[number], each)
+            if count > left:
+                break  # it begins the next turn, and is not put off with what others leave
+            wanted[number] = count
+            left -= count
             self._served = number
         return wanted
 

@@ -1,6 +1,7 @@
 """Imports point downwards, and each library has its door."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,3 +115,15 @@ def test_init_files_are_empty() -> None:
 def test_files_stay_small() -> None:
     long = [path for path in ROOT.rglob("*.py") if len(path.read_text("utf-8").splitlines()) > 450]
     assert long == []
+
+
+def test_no_statement_numbers_its_parameters() -> None:
+    """Python takes `?1` for a name, warns of it from 3.12 on, and refuses it in 3.14."""
+    numbered = re.compile(r"\?[0-9]")
+    found = [
+        f"{path.name}: {text}"
+        for path in ROOT.rglob("*.py")
+        if path.parent.name in {"sqlite", "stores"}
+        for text in numbered.findall(path.read_text("utf-8"))
+    ]
+    assert found == []

@@ -40,7 +40,7 @@ class Callers:
     @property
     def crowd(self) -> bool:
         """Whether so many come that they wait for each other anyway."""
-        return self.rate > MANY
+        return self.rate > MANY and self._clock() - self.last < LULL
 
     @property
     def calling(self) -> Calling:

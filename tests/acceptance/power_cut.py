@@ -164,7 +164,7 @@ def _lost(connection: sqlite3.Connection, acked: Acked) -> str | None:
         found = connection.execute(
             "SELECT count(*) FROM events JOIN deliveries ON deliveries.event = events.id"
             f" WHERE events.id IN ({EVENT_ROW})",
-            (event,),
+            (event, event),
         ).fetchone()
         if found != (1,):
             return f"event {event} of callback {receipt.id} has {found[0]} deliveries"

@@ -120,6 +120,18 @@ def test_what_ended_while_it_waited_for_company_was_in_no_batch(run: Run) -> Non
     run(story)
 
 
+def test_what_waits_for_company_is_sent_at_once_by_hand(run: Run) -> None:
+    async def story(store: Store) -> None:
+        await only(store, **BATCHES | {"batch_wait": Millis(60_000)})
+        await told(store, "1")
+        assert (await store.queue.claim({1: Wanted(1, 2)}, NOW)).deliveries == []
+        assert (await store.replays.again(1, NOW)).made == 1
+        (one,) = (await store.queue.claim({1: Wanted(1, 2)}, NOW)).deliveries
+        assert (one.id, one.size) == (1, 1)
+
+    run(story)
+
+
 def test_batches_that_waited_under_an_older_schema_are_sent(tmp_path: Path) -> None:
     path = tmp_path / "gateway.db"
 

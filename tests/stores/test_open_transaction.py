@@ -36,6 +36,7 @@ async def later(store: Store, *, rate: float, heavy: bool = False) -> tuple[int,
     """The transactions of two jobs, the second of which comes when the first has run."""
     writer = store._writer
     writer.callers.rate = rate
+    writer.callers.come()
     ran = asyncio.Event()
 
     def run_first(batch: Batch) -> int:
@@ -81,6 +82,8 @@ def test_the_first_callback_after_a_lull_is_seen_at_once(run: Run) -> None:
         writer.callers.come()
         writer.callers.rate = MANY + 1
         assert (await store.queue.claim({}, NOW)).calling is Calling.CROWD
+        now += LULL
+        assert (await store.queue.claim({}, NOW)).calling is Calling.NOBODY
 
     run(story)
 

@@ -30,9 +30,7 @@ def plan(sql: str) -> str:
     try:
         migrate(connection, "test")
         sql = sql + ")" * (sql.count("(") - sql.count(")"))
-        rows = connection.execute(
-            f"EXPLAIN QUERY PLAN {sql}", (1,) * (1 if "?1" in sql else sql.count("?"))
-        ).fetchall()
+        rows = connection.execute(f"EXPLAIN QUERY PLAN {sql}", (1,) * sql.count("?")).fetchall()
         return "; ".join(row[3] for row in rows)
     finally:
         connection.close()

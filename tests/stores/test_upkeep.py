@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,9 @@ class Rows:
             "unlinked", callback=callback, shop="default", since=OLD, entry=b"a fact"
         )
 
+    def close(self) -> None:
+        self._connection.close()
+
     def ids(self, table: str) -> list[int]:
         return [row[0] for row in self(f"SELECT id FROM {table} ORDER BY id")]
 
@@ -137,7 +141,8 @@ def told(run: Callable[..., None]) -> Callable[[Story], None]:
 
     def runner(story: Story) -> None:
         async def whole(store: Store) -> None:
-            await story(store, Rows(store.path))
+            with closing(Rows(store.path)) as rows:
+                await story(store, rows)
 
         run(whole)
 
@@ -484,6 +489,13 @@ def test_whatever_goes_everything_unfinished_can_go_on(
         await store.start()
         await store.catalog.sync([Subscription(id=0, name="a", url="http://a.example/")])
         rows = Rows(path)
+        try:
+            await unfinished_goes_on(store, rows)
+        finally:
+            rows.close()
+            await store.close()
+
+    async def unfinished_goes_on(store: Store, rows: Rows) -> None:
         _fill(rows, world)
         waiting = "SELECT d.id, e.body FROM deliveries d JOIN events e ON e.id = d.event"
         kept = (

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.desk import LINE, LINE_BYTES
-from gateway.dispatcher import TURN, TURNS, Dispatcher
+from gateway.dispatcher import ROUND, TURN, TURNS, Dispatcher
 from gateway.errors import Unavailable
 from gateway.events import Writer
 from gateway.models import Delivery, Failure, Millis, Mode, Outcome, Subscription
@@ -176,7 +176,7 @@ def test_a_turn_takes_some_of_one_subscription_before_the_next(
     calling: Calling, turn: list[int]
 ) -> None:
     """Rows of one subscription lie side by side: one of each would write a page each."""
-    many = 3 * len(turn)
+    many = min(3 * len(turn), ROUND // TURN)
     wanted = [
         Status(subscription=replace(SUBSCRIPTION, id=number, slots=TURN))
         for number in range(2, many + 2)
@@ -191,8 +191,46 @@ def test_a_turn_takes_some_of_one_subscription_before_the_next(
         claims = stage.queue.claims[: many // len(turn)]
         assert [list(claim.values()) for claim in claims] == [turn] * len(claims)
         order = [number for claim in claims for number in claim]
-        assert len(claims) > 1
+        assert claims
         assert len(set(order)) == len(order)  # nobody twice before all had a turn
+
+    play(story)
+
+
+@pytest.mark.parametrize("odd", [TURN - 1, TURN + 1, 1])
+def test_whoever_a_turn_cuts_short_begins_the_next_one(odd: int) -> None:
+    """Or the one behind a neighbour with little room would have its remainder for ever."""
+    slots = {2: odd, 3: 4 * TURN, 4: 4 * TURN}
+    batches = replace(SUBSCRIPTION, id=2, mode=Mode.BATCH, slots=odd)  # which have no line
+    plain = [replace(SUBSCRIPTION, id=number, slots=slots[number]) for number in (3, 4)]
+
+    async def story(stage: Stage) -> None:
+        stage.queue.calling, stage.queue.due = Calling.SOME, stage.now
+        stage.dispatcher.update([Status(subscription=one) for one in (batches, *plain)])
+        for _ in range(30):
+            await stage.turns()
+        had = {
+            number: sum(claim.get(number, 0) for claim in stage.queue.claims[-60:])
+            for number in (3, 4)
+        }
+        assert 0.8 < had[3] / had[4] < 1.25
+
+    play(story)
+
+
+def test_of_many_each_has_a_turn_within_a_round() -> None:
+    many = 2 * ROUND
+    wanted = [
+        Status(subscription=replace(SUBSCRIPTION, id=number)) for number in range(2, many + 2)
+    ]
+
+    async def story(stage: Stage) -> None:
+        stage.queue.calling, stage.queue.due = Calling.SOME, stage.now
+        stage.dispatcher.update(wanted)
+        while len(stage.queue.claims) < 2 * many // TURN:
+            await stage.turns()
+        last = stage.queue.claims[-many // TURN :]
+        assert {number for claim in last for number in claim} == set(range(2, many + 2))
 
     play(story)
 

@@ -94,7 +94,7 @@ def test_the_list_goes_through_the_index_of_events() -> None:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     migrate(connection, "test")
     for sql in (timelines._TOLD, timelines._SILENT):
-        rows = connection.execute(f"EXPLAIN QUERY PLAN {sql}", (9, 1, None, 5)).fetchall()
+        rows = connection.execute(f"EXPLAIN QUERY PLAN {sql}", (9, 1, None, None, 5)).fetchall()
         used = "; ".join(row[3] for row in rows)
         assert "TEMP B-TREE" not in used, used
         assert "USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in used, used

@@ -22,8 +22,8 @@ KEEP = (
 )
 REMOVE = "DELETE FROM answers WHERE principal = ? AND number <= ?"
 REMOVE_LARGE = (
-    "DELETE FROM answers WHERE principal = ?1 AND number < (SELECT number FROM answers"
-    " WHERE principal = ?1 AND begins >= ?2 ORDER BY number LIMIT 1)"
+    "DELETE FROM answers WHERE principal = ? AND number < (SELECT number FROM answers"
+    " WHERE principal = ? AND begins >= ? ORDER BY number LIMIT 1)"
 )
 
 logger = logging.getLogger("gateway.store")
@@ -78,7 +78,8 @@ class SqliteAnswers:
         number, begins = execute(NEWEST, (asked.principal,)).fetchone() or (0, 0)
         execute(KEEP, (asked.principal, asked.key, number + 1, now, begins, sealed))
         execute(REMOVE, (asked.principal, number + 1 - self._most))
-        execute(REMOVE_LARGE, (asked.principal, begins + len(sealed) - self._budget))
+        oldest = begins + len(sealed) - self._budget
+        execute(REMOVE_LARGE, (asked.principal, asked.principal, oldest))
 
     def _opened(self, asked: Asked, sealed: bytes | None) -> Answer | None:
         if sealed is None:

@@ -65,7 +65,7 @@ async def resolve(fetch: Fetch, chosen: Chosen) -> Scope:
         rows = await fetch("SELECT event FROM deliveries WHERE id = ?", (chosen.delivery,))
         events = tuple(row[0] for row in rows or _missing(f"delivery dl_{chosen.delivery}"))
     elif chosen.event is not None:
-        rows = await fetch(EVENT_ROW, (chosen.event,))
+        rows = await fetch(EVENT_ROW, (chosen.event, chosen.event))
         events = tuple(row[0] for row in rows or _missing(f"event {chosen.event}"))
     elif chosen.order is not None:
         orders = await _orders(fetch, chosen.order)

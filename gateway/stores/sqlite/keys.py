@@ -14,10 +14,10 @@ EVENT_ROW = (
     "WITH RECURSIVE block(number) AS (SELECT (SELECT max(id) FROM events) >> 14 UNION ALL"
     " SELECT number - 1 FROM block WHERE number > 0)"
     " SELECT e.id FROM block CROSS JOIN events e INDEXED BY events_event_id"
-    " ON (e.id >> 14) = block.number AND substr(e.event_id, -20) = substr(?1, -20)"
-    " WHERE +e.event_id = ?1 LIMIT 1"
+    " ON (e.id >> 14) = block.number AND substr(e.event_id, -20) = substr(?, -20)"
+    " WHERE +e.event_id = ? LIMIT 1"
 )
-"""Finds an event by its id, the newest blocks first (docs/decisions/0012).
+"""Finds an event by its id, which is bound twice, the newest blocks first (docs/decisions/0012).
 
 The plus keeps SQLite from putting the last term's value into the one before, which then has no index.
 """

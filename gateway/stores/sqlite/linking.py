@@ -23,9 +23,9 @@ SCANNED = 50_000  # rows that one page looks at
 _ID = re.compile(r"ul_([0-9]{1,18})_([0-9]{1,18})", re.ASCII)
 _PAGE = (
     "SELECT u.id, u.callback, c.source, c.event_type, u.entry, u.since, u.deadline, u.shop"
-    " FROM (SELECT * FROM unlinked WHERE id > ?1 ORDER BY id LIMIT ?2) u"
-    " JOIN callbacks c ON c.id = u.callback WHERE (?3 IS NULL OR c.source = ?3)"
-    " ORDER BY u.id LIMIT ?4"
+    " FROM (SELECT * FROM unlinked WHERE id > ? ORDER BY id LIMIT ?) u"
+    " JOIN callbacks c ON c.id = u.callback WHERE (? IS NULL OR c.source = ?)"
+    " ORDER BY u.id LIMIT ?"
 )
 _END = "SELECT id FROM unlinked WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?"
 
@@ -37,7 +37,7 @@ async def unlinked_page(
 ) -> Page[UnlinkedRow]:
     """Facts that wait, oldest first, from behind the row `after`."""
     start = after or 0
-    rows = await reading.fetch(_PAGE, (start, SCANNED, source, limit))
+    rows = await reading.fetch(_PAGE, (start, SCANNED, source, source, limit))
     shown = [_unlinked(row) for row in rows]
     if len(rows) == limit:
         return Page(rows=shown, following=rows[-1][0])

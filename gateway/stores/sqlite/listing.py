@@ -77,7 +77,7 @@ class Listing:
         code = next((code for code, name in STATES.items() if name == wanted.state), None)
         asked = _given(("s.name = ?", wanted.subscription), ("d.state = ?", code))
         if wanted.event is not None:
-            events = await self._reading.fetch(EVENT_ROW, (wanted.event,))
+            events = await self._reading.fetch(EVENT_ROW, (wanted.event, wanted.event))
             if not events:
                 raise NotFound(f"there is no event {wanted.event}")
             asked.append(("d.event = ?", [events[0][0]]))

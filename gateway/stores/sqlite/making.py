@@ -171,8 +171,8 @@ def rotate(
         raise Conflict(f"nothing is sent to subscription {name}, so it has no secret to rotate")
     until = now + overlap
     execute(
-        "UPDATE secrets SET expires_at = min(coalesce(expires_at, ?1), ?1) WHERE subscription = ?2",
-        (until, number),
+        "UPDATE secrets SET expires_at = min(coalesce(expires_at, ?), ?) WHERE subscription = ?",
+        (until, until, number),
     )
     execute("DELETE FROM secrets WHERE subscription = ? AND expires_at <= ?", (number, now))
     (signing,) = execute(

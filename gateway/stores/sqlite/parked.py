@@ -14,8 +14,8 @@ Fetch = Callable[[str, Sequence[object]], Awaitable[list[Sequence[Any]]]]
 _HEADS = (
     "SELECT d.id, d.subscription, d.lane, d.event, d.due, d.reason, s.name FROM subscriptions s"
     " CROSS JOIN deliveries d INDEXED BY deliveries_open ON d.subscription = s.id"
-    " WHERE d.state = ?1 AND likely(d.state < 2) AND (?2 IS NULL OR s.name = ?2)"
-    " AND (d.due, d.id) > (?3, ?4) ORDER BY d.due, d.id LIMIT ?5"
+    " WHERE d.state = ? AND likely(d.state < 2) AND (? IS NULL OR s.name = ?)"
+    " AND (d.due, d.id) > (?, ?) ORDER BY d.due, d.id LIMIT ?"
 )
 _LANES = (
     "SELECT h.name, o.shop, o.order_id, h.id, e.type, h.due, h.reason,"  # noqa: S608
@@ -34,7 +34,7 @@ async def lane_page(
     `after` is since when the last lane of the page before is parked and its delivery, in one number.
     """
     due, number = (-1, 0) if after is None else divmod(after, PLACES)
-    rows = await fetch(_LANES, (PARKED, subscription, due, number, limit))
+    rows = await fetch(_LANES, (PARKED, subscription, subscription, due, number, limit))
     shown = [
         LaneRow(
             subscription=row[0],

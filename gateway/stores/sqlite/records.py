@@ -103,9 +103,9 @@ class SqliteRecords:
     ) -> Sequence[EventRow]:
         """See `gateway.stores.base.Records`."""
         rows = await self._reading.fetch(
-            EVENT + " WHERE (?1 IS NULL OR order_id = ?1) AND (?2 IS NULL OR type = ?2)"
-            " ORDER BY id DESC LIMIT ?3",
-            (order, event_type, limit),
+            EVENT + " WHERE (? IS NULL OR order_id = ?) AND (? IS NULL OR type = ?)"
+            " ORDER BY id DESC LIMIT ?",
+            (order, order, event_type, event_type, limit),
         )
         return [await self._reading.event(row) for row in rows]
 
@@ -130,7 +130,7 @@ class SqliteRecords:
 
     async def event_body(self, event: str) -> tuple[EventRow, bytes]:
         """See `gateway.stores.views.Records`."""
-        rows = await self._reading.fetch(f"{EVENT} WHERE {BY_EVENT_ID}", (event,))
+        rows = await self._reading.fetch(f"{EVENT} WHERE {BY_EVENT_ID}", (event, event))
         if not rows:
             raise NotFound(f"there is no event {event}")
         ((body,),) = await self._reading.fetch(
@@ -145,9 +145,9 @@ class SqliteRecords:
         await self._require(subscription)
         code = next((code for code, name in STATES.items() if name == state), None)
         rows = await self._reading.fetch(
-            DELIVERY + " WHERE (?1 IS NULL OR s.name = ?1) AND (?2 IS NULL OR d.state = ?2)"
-            " ORDER BY d.id DESC LIMIT ?3",
-            (subscription, code, limit),
+            DELIVERY + " WHERE (? IS NULL OR s.name = ?) AND (? IS NULL OR d.state = ?)"
+            " ORDER BY d.id DESC LIMIT ?",
+            (subscription, subscription, code, code, limit),
         )
         return [delivery_row(row) for row in rows]
 
@@ -251,7 +251,7 @@ class SqliteRecords:
     async def replay_page(self, *, before: int | None, limit: int) -> Page[Replay]:
         """See `gateway.stores.views.Records`."""
         rows = await self._reading.fetch(
-            JOB + " WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2", (before, limit)
+            JOB + " WHERE ? IS NULL OR id < ? ORDER BY id DESC LIMIT ?", (before, before, limit)
         )
         following = rows[-1][0] if len(rows) == limit else None
         return Page(rows=[job_of(row).replay for row in rows], following=following)

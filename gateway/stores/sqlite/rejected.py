@@ -54,8 +54,8 @@ COMMIT;
 """
 COLUMNS = "source, received_at, reason, headers, body, size, missed"
 TRIM = (
-    "DELETE FROM rejected WHERE source = ?1 AND id <="
-    " (SELECT id FROM rejected WHERE source = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)"
+    "DELETE FROM rejected WHERE source = ? AND id <="
+    " (SELECT id FROM rejected WHERE source = ? ORDER BY id DESC LIMIT 1 OFFSET ?)"
 )
 
 logger = logging.getLogger("gateway.rejected")
@@ -166,7 +166,7 @@ class SqliteRejections:
             f"INSERT INTO rejected ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
             row,
         )
-        async with self._connection.execute(TRIM, (sample.source, KEPT)):
+        async with self._connection.execute(TRIM, (sample.source, sample.source, KEPT)):
             pass
 
     async def _disconnect(self) -> None:

@@ -187,8 +187,8 @@ def parked(batch: Batch, subscription: str, order: str, shop: str | None) -> Par
         " CROSS JOIN deliveries d INDEXED BY deliveries_open ON d.subscription = s.id"
         " CROSS JOIN orders o ON o.id = d.lane"
         " WHERE s.name = ? AND d.state = ? AND likely(d.state < 2) AND o.order_id = ?"
-        " AND (?4 IS NULL OR o.shop = ?4)",
-        (subscription, PARKED, order, shop),
+        " AND (? IS NULL OR o.shop = ?)",
+        (subscription, PARKED, order, shop, shop),
     ).fetchall()
     if len(rows) > 1:
         shops = ", ".join(sorted(row[3] for row in rows))

@@ -38,7 +38,7 @@ _made = msgspec.msgpack.Decoder(Subscription)
 async def story_of(reading: Reading, name: str) -> DeliveryStory:
     """Everything about a delivery, `dl_7`; `NotFound`."""
     number, row = await _found(reading, name)
-    events = await reading.fetch(f"{EVENT} WHERE {BY_EVENT_ID}", (row[1],))
+    events = await reading.fetch(f"{EVENT} WHERE {BY_EVENT_ID}", (row[1], row[1]))
     standing = await reading.fetch(STANDING, (number,))
     batch = await reading.fetch(
         "SELECT id FROM deliveries"

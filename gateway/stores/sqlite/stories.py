@@ -53,15 +53,15 @@ class Stories:
         return [await self._event_story(f"delivery {name}", row[0], number) for row in rows]
 
     async def _by_event(self, name: str) -> list[Story]:
-        rows = await self._reading.fetch(EVENT_ROW, (name,))
+        rows = await self._reading.fetch(EVENT_ROW, (name, name))
         return [await self._event_story(f"event {name}", row[0], None) for row in rows]
 
     async def _event_story(self, found_as: str, event: int, delivery: int | None) -> Story:
         events = await self._reading.fetch(EVENT + " WHERE id = ?", (event,))
         callbacks = await self._reading.fetch(CALLBACK + " WHERE id = ?", (events[0][9],))
         deliveries = await self._reading.fetch(
-            DELIVERY + " WHERE d.event = ?1 AND (?2 IS NULL OR d.id = ?2) ORDER BY d.id",
-            (event, delivery),
+            DELIVERY + " WHERE d.event = ? AND (? IS NULL OR d.id = ?) ORDER BY d.id",
+            (event, delivery, delivery),
         )
         return await self._story(found_as, events[0][5], callbacks, events, deliveries)
 

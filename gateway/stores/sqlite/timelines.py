@@ -27,15 +27,15 @@ MOST = 1_000  # callbacks and events of one order that are told, and deliveries 
 _COLUMNS = "o.id, o.shop, o.order_id, o.seq, o.updated_at, o.state"
 _TOLD = (
     f"SELECT {_COLUMNS}, e.id FROM events e JOIN orders o ON o.id = e.order_row"  # noqa: S608
-    " WHERE e.id < ?1 AND e.id >= ?2 AND (?3 IS NULL OR e.shop = ?3)"
+    " WHERE e.id < ? AND e.id >= ? AND (? IS NULL OR e.shop = ?)"
     " AND NOT EXISTS (SELECT 1 FROM events n INDEXED BY events_order"
-    " WHERE n.order_row = e.order_row AND n.id > e.id) ORDER BY e.id DESC LIMIT ?4"
+    " WHERE n.order_row = e.order_row AND n.id > e.id) ORDER BY e.id DESC LIMIT ?"
 )
 _SILENT = (
     f"SELECT {_COLUMNS}, o.id FROM orders o"  # noqa: S608
-    " WHERE o.id < ?1 AND o.id >= ?2 AND (?3 IS NULL OR o.shop = ?3)"
+    " WHERE o.id < ? AND o.id >= ? AND (? IS NULL OR o.shop = ?)"
     " AND NOT EXISTS (SELECT 1 FROM events n INDEXED BY events_order WHERE n.order_row = o.id)"
-    " ORDER BY o.id DESC LIMIT ?4"
+    " ORDER BY o.id DESC LIMIT ?"
 )
 
 
@@ -66,7 +66,7 @@ async def _slice(
     )
     top = newest + 1 if before is None else min(before, newest + 1)
     floor = max(top - SCANNED, 1)
-    rows = await reading.fetch(sql, (top, floor, shop, limit))
+    rows = await reading.fetch(sql, (top, floor, shop, shop, limit))
     if len(rows) == limit:
         return rows, int(rows[-1][6])
     return rows, floor if floor > 1 else None
