@@ -10,6 +10,7 @@ import msgspec
 from rich.console import Console
 
 from benchmarks import drain, isolation, latency, memory, parts, scale, whole
+from benchmarks.pace import reference
 from benchmarks.processes import BenchmarkError, workplace
 from benchmarks.settings import FULL, QUICK
 from benchmarks.table import Results, show
@@ -59,6 +60,7 @@ def _measure(only: Sequence[str], *, quick: bool, progress: Console) -> Results:
     """Run the wanted sections, each in a folder of its own."""
     settings = QUICK if quick else FULL
     results = Results(quick=quick)
+    reference()  # before any process is started: each would take one of its own
     with workplace() as folder:
 
         def measured(name: str, measure: Callable[..., object], turn: int = 0) -> object:

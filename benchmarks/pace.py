@@ -34,7 +34,7 @@ class Paced:
 
     def cpu(self, seconds: float) -> float:
         """The CPU seconds of the round, as they would be at the pace at which the run began."""
-        return at_reference(seconds, before=self._before, after=pace(), reference=_reference())
+        return at_reference(seconds, before=self._before, after=pace(), reference=reference())
 
 
 def at_reference(seconds: float, *, before: float, after: float, reference: float) -> float:
@@ -42,6 +42,8 @@ def at_reference(seconds: float, *, before: float, after: float, reference: floa
     return seconds * 2 * reference / (before + after)
 
 
-def _reference() -> float:
-    """The pace at the beginning of the run, for this process and those that it starts."""
-    return float(os.environ.setdefault(REFERENCE, str(pace())))
+def reference() -> float:
+    """The pace at the beginning of the run, for this process and those that it starts from then on."""
+    if REFERENCE not in os.environ:
+        os.environ[REFERENCE] = str(pace())
+    return float(os.environ[REFERENCE])

@@ -4,8 +4,7 @@ import msgspec
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts are a round's; times are seconds; `turns` are those of what is set against
-    each other."""
+    """Counts are a round's; times are seconds; `turns` are of what is set against each other."""
 
     turns: int = 3
     senders: int = 64

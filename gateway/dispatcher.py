@@ -24,13 +24,11 @@ from gateway.stores.callers import Calling
 logger = logging.getLogger("gateway.dispatcher")
 
 IN_FLIGHT = 1_000  # attempts that those with anything to send share; who comes later gets its own
-TURN = (
-    8  # deliveries that are claimed at a time beside callbacks, which wait for no more than these
-)
+TURN = 8  # deliveries claimed at a time beside callbacks, which wait for no more than these
 TURNS = {Calling.NOBODY: 64, Calling.SOME: TURN, Calling.CROWD: 256}
 """The first callback after a lull waits for a whole turn; in a crowd all wait for each other."""
 BREATH = 0.002  # seconds between two such turns, in which callbacks find the loop free
-ROUND = 256  # deliveries after which everybody has had a turn who has anything due
+ROUND = 256  # deliveries after which all have had a turn, or one of each where they are more
 SHARED = 100  # milliseconds after which it is looked anew how many share what can be in flight
 AFTER_BUG = 60_000  # milliseconds until an attempt is made again whose outcome met a bug
 LONGEST_SLEEP = 60.0  # seconds; a clock that was set back is noticed after this long
