@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from gateway.errors import Conflict, GatewayError, Malformed, NotFound, Rejected
+from gateway.errors import Conflict, GatewayError, Malformed, NotFound, Rejected, Unavailable
 from gateway.events import LATEST
 from gateway.lookout import Lookout
 from gateway.models import Callback, Duration, Entry, Millis, Origin, Reading, Receipt, Verdict
@@ -20,12 +20,13 @@ from gateway.stores.base import Intake, Outbox, Rehearsal, Watch
 
 logger = logging.getLogger("gateway.receiver")
 
+PAUSED = 60  # seconds after which the sender of a paused source is to try again
 POLLED = "poll:"  # how the event ids of what the poller asked for begin
 TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context 3.2
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """One configured account of a provider."""
+    """One configured account of a provider; of one that is `paused`, nothing is taken."""
 
     name: str
     provider: Calling
@@ -35,6 +36,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     include: tuple[str, ...]
     rejection_status: int = 401
     interval: Millis | None = None  # the poller asks for its orders too, so often
+    paused: bool = False
 
 
 def _random_bytes(count: int) -> bytes:
@@ -110,6 +112,10 @@ class Receiver:
             callback, secrets=source.secrets, tolerance=source.tolerance, now=self._clock()
         )
         self._lookout.heard(source.name)
+        if source.paused:
+            raise Unavailable(
+                f"source {source.name} is paused: try again later", retry_after=PAUSED
+            )
         return self._read(source, callback, recorded=callback.received_at)
 
     async def retry(self, callback: str, *, dry_run: bool) -> Rehearsal:

@@ -47,13 +47,14 @@ Keys = dict[str, Any]
 class Known(msgspec.Struct, frozen=True, kw_only=True):
     """A source: its settings, or the `problem` for which it has none, in words.
 
-    `keys` are all that it was made of, secrets too; None for one that the file declares.
+    `paused_at` is since when it is paused. `keys` are all that it was made of, secrets too; None for one that the file declares.
     """
 
     name: str
     settings: SourceSettings | None
     keys: Keys | None = None
     problem: str | None = None
+    paused_at: Millis | None = None
 
     def __repr__(self) -> str:
         return f"Known(name={self.name!r})"
@@ -119,7 +120,10 @@ class Sources:
         return found
 
     async def load(self) -> None:
-        """Take up those that were made before; one that cannot be read is told, and left alone."""
+        """Take up those that were made before, and who is paused.
+
+        One that cannot be read is told, and left alone.
+        """
         for made in await self._kept.all():
             if made.name in self._settings.sources:
                 logger.warning(
@@ -132,6 +136,10 @@ class Sources:
             if known.problem is not None:
                 logger.warning("source %s rests: %s", made.name, known.problem)
             self._all[made.name] = known
+        for name, since in (await self._kept.paused()).items():
+            if name in self._all:
+                self._set_paused(self._all[name], since)
+                logger.warning("source %s is paused until `gateway sources resume %s`", name, name)
         await self._take_up(self._all, begun=())
 
     async def create(self, name: str, keys: Keys) -> Known:
@@ -148,6 +156,17 @@ class Sources:
     async def remove(self, name: str) -> None:
         """Listen to it no more, and forget its keys. `NotFound`; `Conflict` for one of the file."""
         await self._whole(self._remove(name))
+
+    async def pause(self, name: str) -> Known:
+        """Take nothing of a source, and do not ask it, until it is resumed; `NotFound`.
+
+        Whoever calls is to try again later; what a person asks of it by hand is done.
+        """
+        return await self._whole(self._pause(name))
+
+    async def resume(self, name: str) -> Known:
+        """Listen to a source again, and ask it at once; `NotFound`."""
+        return await self._whole(self._resume(name))
 
     async def _whole(self, change: Coroutine[Any, Any, T]) -> T:
         """A change that has begun is made everywhere, even when whoever asked for it goes away."""
@@ -181,6 +200,26 @@ class Sources:
             self._lookout.forget(name)
             await self._take_up((), begun=())
 
+    async def _pause(self, name: str) -> Known:
+        async with self._lock:
+            since = await self._kept.pause(self.find(name).name, self._clock())
+            known = self._set_paused(self.find(name), since)
+            await self._take_up((), begun=())
+            return known
+
+    async def _resume(self, name: str) -> Known:
+        async with self._lock:
+            known = self.find(name)
+            if known.paused_at is not None:
+                await self._kept.resume(name)
+                known = self._set_paused(known, None)
+                await self._take_up((), begun=[name])
+            return known
+
+    def _set_paused(self, known: Known, since: Millis | None) -> Known:
+        self._all[known.name] = changed = msgspec.structs.replace(known, paused_at=since)
+        return changed
+
     def _made(self, name: str) -> Known:
         found = self.find(name)
         if found.declared:
@@ -200,7 +239,9 @@ class Sources:
         except UnicodeEncodeError:
             raise BadRequest("a text is not Unicode") from None
         await self._kept.put(name, packed, self._clock())
-        known = self._all[name] = Known(name=name, settings=settings, keys=keys)
+        paused_at = self._all[name].paused_at if name in self._all else None
+        known = Known(name=name, settings=settings, keys=keys, paused_at=paused_at)
+        self._all[name] = known
         await self._take_up([name], begun=[name])
         return known
 
@@ -213,14 +254,15 @@ class Sources:
             name: known.settings for name, known in self._all.items() if known.settings is not None
         }
         now = self._clock()  # all that is read before was read by what was there before
-        self._receiver.update(calling(settings))
-        self._lookout.update(silent_after(settings), begun=begun)
+        paused = {name for name, known in self._all.items() if known.paused_at is not None}
+        self._receiver.update(calling(settings, paused=paused))
+        self._lookout.update(silent_after(settings, paused=paused), begun=begun)
         self._unnoted += [
             mapping_of(name, settings[name], now)
             for name in changed
             if name in settings and settings[name].enabled
         ]
-        await self._poller.update(polled(settings), self._client)
+        await self._poller.update(polled(settings), self._client, paused=paused)
         await self._note()
 
     async def _note(self) -> None:
@@ -291,7 +333,9 @@ def _try(name: str, source: SourceSettings) -> None:
         headers_of(source)
 
 
-def calling(settings: Mapping[str, SourceSettings]) -> dict[str, Source]:
+def calling(
+    settings: Mapping[str, SourceSettings], *, paused: Collection[str] = ()
+) -> dict[str, Source]:
     """The enabled sources that call: others are unknown to senders."""
     found = {}
     for name, source in settings.items():
@@ -306,16 +350,19 @@ def calling(settings: Mapping[str, SourceSettings]) -> dict[str, Source]:
                 include=source.include,
                 rejection_status=source.rejection_status,
                 interval=Millis(source.poll.interval) if source.poll is not None else None,
+                paused=name in paused,
             )
     return found
 
 
-def silent_after(settings: Mapping[str, SourceSettings]) -> dict[str, Millis]:
+def silent_after(
+    settings: Mapping[str, SourceSettings], *, paused: Collection[str] = ()
+) -> dict[str, Millis]:
     """The sources whose silence is told, and after which time."""
     return {
         name: Millis(source.silent_after)
         for name, source in settings.items()
-        if source.enabled and source.silent_after is not None
+        if source.enabled and source.silent_after is not None and name not in paused
     }
 
 

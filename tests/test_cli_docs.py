@@ -33,6 +33,8 @@ ELSEWHERE = {  # what needs more than a database is run by tests of its own, wit
     "sources add": '"add", "pay"',
     "sources set": '"set", "pay"',
     "sources remove": '"remove", "pay"',
+    "sources pause": '"pause", "shop"',
+    "sources resume": '"resume", "shop"',
     "subscriptions test": '(tried, "test"',
     "subscriptions test-filter": '"test-filter"',
     "subscriptions set": '"set", "crm"',

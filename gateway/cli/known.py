@@ -22,6 +22,7 @@ from gateway.config.settings import Settings, SourceSettings
 from gateway.config.source import SourceReader, check_source_name
 from gateway.config.values import Secret
 from gateway.errors import NotFound, StartupError, some_of
+from gateway.models import Millis
 from gateway.providers.registry import provider_class
 from gateway.sources import Known, opened
 from gateway.stores.base import Poll
@@ -82,6 +83,13 @@ def made_sources(settings: Settings) -> dict[str, Known]:
     return {row.name: opened(row, settings) for row in rows if row.name not in settings.sources}
 
 
+def paused_sources(settings: Settings) -> Mapping[str, Millis]:
+    """The names of paused sources, and since when; `StartupError` for what is no database of ours."""
+    if not database_path(settings.store.url).exists():
+        return {}
+    return read_here(settings, lambda records: records.paused_sources())
+
+
 def with_made(settings: Settings) -> Settings:
     """The settings with the sources that were made too, as far as they can be read."""
     made = {
@@ -136,7 +144,8 @@ def _all(config: Path | None) -> tuple[Settings, dict[str, Known]]:
         sys.stderr.write(
             f"gateway: warning: sources that were made at run time are not shown: {error}\n"
         )
-    return fixed, found
+    paused = paused_sources(fixed)
+    return fixed, {name: replace(one, paused_at=paused.get(name)) for name, one in found.items()}
 
 
 def detail(known: Known, fixed: Settings, standing: Standing | None = None) -> SourceDetail:

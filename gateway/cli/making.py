@@ -1,8 +1,8 @@
-"""Sources that no configuration declares: made, changed and removed by command."""
+"""Sources made, changed and removed by command, which no configuration declares; and any paused."""
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,17 @@ from gateway.cli.sources import where
 from gateway.cli.subscribing import read_pairs
 from gateway.config import reader
 from gateway.config.secrets import Vault, bytes_of, text_of
+from gateway.config.settings import Settings
 from gateway.config.source import THEIRS
 from gateway.config.values import Secret
 from gateway.errors import StartupError
 from gateway.runtime import Gateway
 from gateway.shown import shown
-from gateway.sources import Known
+from gateway.sources import Known, Sources
 from gateway.telemetry.logs import configure
+from gateway.web.api.sources import Kind
 
-TOLD = ("provider", "shop", "enabled", "kind", "callbacks", "keys")  # to a script
+TOLD = ("provider", "shop", "enabled", "paused_at", "kind", "callbacks", "keys")  # to a script
 FILLED = {"secrets": tuple[Secret, ...], "token": Secret}  # the keys in which ${NAME} counts
 Keys = dict[str, Any]
 
@@ -37,7 +39,7 @@ def add(place: Place, name: str, pairs: Sequence[str], *, config: Path | None) -
         return _detail(gateway, await gateway.sources.create(name, dict(keys)))
 
     done = _act(place, "/v1/sources", act, config, method="POST", body={**keys, "name": name})
-    return _told(done, name, f"Source {name} is made.")
+    return _told(done, name, f"Source {name} is made. {_comes(done, name)}")
 
 
 def change(
@@ -58,7 +60,8 @@ def change(
         return _detail(gateway, await gateway.sources.change(name, body, lambda _: None))
 
     done = _act(place, source_path(name), act, config, method="PATCH", body=body)
-    return _told(done, name, f"Source {name} is changed: {', '.join(body)}.")
+    what = f"Source {name} is changed: {', '.join(body)}."
+    return _told(done, name, f"{what} {_comes(done, name)}")
 
 
 def remove(place: Place, name: str, *, config: Path | None) -> Told:
@@ -75,6 +78,43 @@ def remove(place: Place, name: str, *, config: Path | None) -> Told:
         f"Source {name} is removed: nothing comes of it any more. What came of it stays.",
         {"source": name, "state": "removed", "live": done.live},
     )
+
+
+def pause(place: Place, name: str, *, config: Path | None) -> Told:
+    """Take nothing of a source until it is resumed; what was done. `NotFound`."""
+    done = _stand(place, name, "pause", lambda sources: sources.pause(name), config)
+    kind, until = done.answer["kind"], f"until `gateway sources resume {name}`"
+    parts = []
+    if kind in {Kind.CALLED, Kind.BOTH}:
+        parts.append("whoever calls is told to try again later")
+    if kind in {Kind.POLLED, Kind.BOTH}:
+        parts.append("its API is not asked")
+    what = f"{' and '.join(parts)} {until}" if parts else f"nothing comes of it {until}"
+    return _told(done, name, f"Source {name} is paused: {what}.")
+
+
+def resume(place: Place, name: str, *, config: Path | None) -> Told:
+    """Listen to a source again; what was done. `NotFound`."""
+    done = _stand(place, name, "resume", lambda sources: sources.resume(name), config)
+    return _told(done, name, f"Source {name} is resumed. {_comes(done, name)}")
+
+
+def _stand(
+    place: Place,
+    name: str,
+    verb: str,
+    act: Callable[[Sources], Awaitable[Known]],
+    config: Path | None,
+) -> Done:
+    async def direct(gateway: Gateway) -> Keys:
+        await act(gateway.sources)
+        return {}
+
+    done = _act(place, source_path(name, verb), direct, config, method="POST")
+    if not isinstance(place, Settings) or done.live:
+        return done
+    # Read anew: the gateway of a moment had those of the file at rest.
+    return Done(answer=dict(shown(known.one_detail(place, config, name))), live=False)
 
 
 def _act(
@@ -132,19 +172,22 @@ def _detail(gateway: Gateway, made: Known) -> Keys:
 
 
 def _told(done: Done, name: str, text: str) -> Told:
-    """What was done, and what comes of it; no secret is in it."""
+    """What was done, also for a script; no secret is in it."""
     answer = done.answer
     told = {key: answer[key] for key in TOLD}
-    return Told(f"{text} {_comes(done, name)}", {"source": name, **told, "live": done.live})
+    return Told(text, {"source": name, **told, "live": done.live})
 
 
 def _comes(done: Done, name: str) -> str:
     """What comes of the source, and from when on."""
     answer, asking = done.answer, done.answer["asking"]
     if not answer["enabled"]:
-        return (
-            f"It is disabled: nothing comes of it before `gateway sources set {name} enabled=true`."
-        )
+        how = f"`gateway sources set {name} enabled=true`"
+        if answer["declared"]:
+            how = "the configuration enables it"
+        return f"It is disabled: nothing comes of it before {how}."
+    if answer["paused_at"] is not None:
+        return f"It is paused: nothing comes of it before `gateway sources resume {name}`."
     called = where(answer["callbacks"])
     parts = [f"callbacks to {called} are received"] if called else []
     parts += [f"its API at {asking['host']} is asked"] if asking is not None else []

@@ -67,12 +67,11 @@ def watch(place: Place, name: str, number: str, order: str | None, *, whole: Who
         then = f"asked for from now on{named}"
     else:
         then = f"watched already: it is asked for at once{named}"
-    refused = done.answer["refused"]
-    but = (
-        f" But the source asks no more until its configuration changes: {refused}."
-        if refused
-        else ""
-    )
+    refused, but = done.answer["refused"], ""
+    if done.answer["paused"]:
+        but = f" But the source is paused: it is not asked before `gateway sources resume {name}`."
+    elif refused:
+        but = f" But the source asks no more until its configuration changes: {refused}."
     return done.told(clean(f"Order {number} of source {name} {known} {then}.{but}"))
 
 

@@ -21,7 +21,7 @@ NONE = "There are no sources: the configuration declares them, or `gateway sourc
 
 
 class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A source as it is shown; `state` is `disabled`, `callbacks`, `rests`, or how the asking goes.
+    """A source as it is shown; `state` is `disabled`, `paused`, `callbacks`, `rests`, or how the asking goes.
 
     Of its API only the `host` is shown, with the port. `watched` counts the orders that it is asked
     for. Times are those of the last good answer and of the next round. A source that is not
@@ -103,6 +103,8 @@ def _state(source: SourceDetail) -> str:
         return "rests"
     if not source.enabled:
         return "disabled"
+    if source.paused_at is not None:
+        return "paused"
     return "callbacks" if source.asking is None else _asked(source.asking)
 
 
@@ -155,6 +157,7 @@ def _lines(found: SourceDetail) -> Iterator[tuple[str, str]]:
     yield "callbacks go to", where(found.callbacks)
     if found.kind is not Kind.NONE:
         yield "last heard of", "never" if found.heard_at is None else local(found.heard_at)
+    yield "paused since", _time(found.paused_at)
     yield "silent since", _time(found.silent_since)
     reason = f", the last one because {found.rejected_reason}" if found.rejected_reason else ""
     yield "rejected since then", f"{found.rejected}{reason}" if found.rejected else ""

@@ -1,4 +1,4 @@
-"""`gateway sources`: show them, make, change and remove those that no file declares."""
+"""`gateway sources`: show and pause them; make, change and remove those that no file declares."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ SECRETS = "in secrets and token, ${NAME} and ${file:PATH} are filled in here"
 @app.callback(invoke_without_command=True)
 @aimed
 def sources_list(context: typer.Context, as_json: Json = False, config: Config = None) -> None:
-    """Show the sources and how they do; make one without the file, change it, or remove it."""
+    """Show the sources and how they do; pause one; make one without the file, change or remove it."""
     if context.invoked_subcommand is not None:
         return
     from gateway.cli import sources
@@ -90,3 +90,21 @@ def remove(name: MadeSource, as_json: JsonObject = False, config: Config = None)
     from gateway.cli import look, making
 
     look.tell(making.remove(place_of(config), name, config=config), as_json=as_json)
+
+
+@app.command()
+@aimed
+def pause(name: Source, as_json: JsonObject = False, config: Config = None) -> None:
+    """Take nothing of a source until it is resumed: whoever calls is told to try again later."""
+    from gateway.cli import look, making
+
+    look.tell(making.pause(place_of(config), name, config=config), as_json=as_json)
+
+
+@app.command()
+@aimed
+def resume(name: Source, as_json: JsonObject = False, config: Config = None) -> None:
+    """Receive a source's callbacks again, and ask its API at once."""
+    from gateway.cli import look, making
+
+    look.tell(making.resume(place_of(config), name, config=config), as_json=as_json)

@@ -9,6 +9,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Collection,
     Mapping,
     Sequence,
 )
@@ -87,6 +88,7 @@ class Poller:
         self._sources: dict[str, SourcePoller] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._by_hand: dict[asyncio.Task[Any], str] = {}  # what is asked for, and of which source
+        self._paused: Collection[str] = ()  # these have no task, and are asked by hand only
         self._guard: Callable[[asyncio.Task[None]], None] | None = None
 
     def _poller_of(self, source: PolledSource, client: ApiClient) -> SourcePoller:
@@ -110,12 +112,16 @@ class Poller:
             self._begin(name, hurry=False)
 
     async def update(
-        self, sources: Sequence[PolledSource], client: Callable[[str], ApiClient]
+        self,
+        sources: Sequence[PolledSource],
+        client: Callable[[str], ApiClient],
+        *,
+        paused: Collection[str] = (),
     ) -> None:
         """Ask these from now on; `client` makes what asks a source, for those that are new or other.
 
-        These are asked at once. What asks those that are other or gone ends first, by hand too: an
-        answer that it had already handed on is kept.
+        These are asked at once, and so are those that are no more `paused`. What asks those that are
+        other or gone ends first, by hand too: an answer that it had already handed on is kept.
         """
         wanted = {source.name: source for source in sources}
         ended = [
@@ -124,9 +130,12 @@ class Poller:
             if name not in wanted or not _is_same(known.source, wanted[name])
         ]
         await self._end(ended)
+        self._paused = paused
+        await _cancelled([self._tasks.pop(name) for name in paused if name in self._tasks])
         for name, source in wanted.items():
             if name not in self._sources:
                 self._sources[name] = self._poller_of(source, client(name))
+            if name not in self._tasks:
                 self._begin(name, hurry=True)
 
     async def stop(self) -> None:
@@ -135,7 +144,7 @@ class Poller:
         await self._end(list(self._sources))
 
     def _begin(self, name: str, *, hurry: bool) -> None:
-        if self._guard is not None:
+        if self._guard is not None and name not in self._paused:
             run = self._run(self._sources[name], hurry=hurry)
             self._tasks[name] = asyncio.create_task(run, name=f"poller of {name}")
             self._guard(self._tasks[name])
@@ -144,9 +153,7 @@ class Poller:
         sources = [self._sources.pop(name) for name in names]
         tasks = [self._tasks.pop(name) for name in names if name in self._tasks]
         tasks += [task for task, name in self._by_hand.items() if name in names]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _cancelled(tasks)
         for source in sources:
             await source.asker.close()
 
@@ -195,7 +202,7 @@ class Poller:
         )
         refused = await source.hurry()
         answer = {"source": name, "id": number, "order": order}
-        return {**answer, "new": new, "refused": refused}
+        return {**answer, "new": new, "refused": refused, "paused": name in self._paused}
 
     async def once(self, name: str) -> AsyncIterator[Line]:
         """One round now, even after a refusal: a line `{"found": Found}` an order, then `{"end": Ended}`.
@@ -268,6 +275,12 @@ class Poller:
         self._by_hand[task] = name
         task.add_done_callback(self._by_hand.pop)
         return task
+
+
+async def _cancelled(tasks: Sequence["asyncio.Task[Any]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _awaited(work: Awaitable[T]) -> T:

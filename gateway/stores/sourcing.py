@@ -1,6 +1,6 @@
 """The contract of the sources that no configuration declares, and of what callbacks are read by."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -45,7 +45,19 @@ class Sources(Protocol):
         ...
 
     async def remove(self, name: str) -> None:
-        """Forget one; what came of it stays."""
+        """Forget one, and that it was paused; what came of it stays."""
+        ...
+
+    async def paused(self) -> Mapping[str, Millis]:
+        """The names of those that are paused, whoever declares them, and since when."""
+        ...
+
+    async def pause(self, name: str, now: Millis) -> Millis:
+        """Note that one is paused; since when it is, which may be before `now`."""
+        ...
+
+    async def resume(self, name: str) -> None:
+        """Note that one is not paused."""
         ...
 
     async def read_by(self, mappings: Sequence[SourceMapping]) -> None:

@@ -383,6 +383,10 @@ class Records(Protocol):
         """The sources made at run time, oldest first; `StartupError` without the master key."""
         ...
 
+    async def paused_sources(self) -> Mapping[str, Millis]:
+        """The names of paused sources, and since when."""
+        ...
+
     async def callback(self, callback: str) -> tuple[CallbackRow, Callback]:
         """A callback as it is shown, and as it was sent; `NotFound`."""
         ...

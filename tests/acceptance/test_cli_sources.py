@@ -171,6 +171,42 @@ def test_elsewhere_it_is_the_same(live: Bench) -> None:
     assert "there is no source pay" in live.afar("sources", "show", "pay").sentence(1)
 
 
+def test_any_source_is_paused_and_resumed(live: Bench) -> None:
+    told = live.ok("sources", "pause", "shop")
+    assert told == (
+        "Source shop is paused: whoever calls is told to try again later until"
+        " `gateway sources resume shop`.\n"
+    )
+    (row,) = live.json("sources")
+    assert (row["state"], row["declared"]) == ("paused", True)
+    assert live.afar("sources").text == live.ok("sources")
+    assert live.json("sources", "show", "shop")["paused_at"] is not None
+    sent = live.run("send", "shop", "order.paid")
+    assert (sent.code, "source shop is paused: try again later" in sent.text + sent.error) == (
+        1,
+        True,
+    )
+    live.stop()
+    # Where none runs, it is the same, and it is so after the start.
+    assert live.json("sources", "pause", "shop")["paused_at"] == row_of(live)["paused_at"]
+    live.start()
+    assert live.answers("shop") == 401
+    assert live.run("send", "shop", "order.paid").code == 1
+    far = live.afar("sources", "resume", "shop")
+    assert far.text == (
+        "Source shop is resumed. Callbacks to /hooks/shop of the public listener are received"
+        " from now on.\n"
+    )
+    assert live.run("send", "shop", "order.paid").code == 0
+    live.stop()
+    assert live.ok("sources", "resume", "shop").endswith(f"received {LATER}\n")
+    assert "there is no source nobody" in live.run("sources", "pause", "nobody").sentence(1)
+
+
+def row_of(bench: Bench) -> Any:
+    return bench.json("sources", "show", "shop")
+
+
 def wrong(bench: Bench, live: bool) -> None:
     for arguments, words in (
         (

@@ -12,6 +12,7 @@ from gateway.stores.sqlite.keys import key as key_of
 from gateway.stores.sqlite.sealed import open_consent, open_url
 
 BACK = {  # what undoes the migration of this number
+    12: ("DROP TABLE paused_sources",),
     11: (
         "DROP INDEX deliveries_gathered",
         "DROP INDEX deliveries_led",

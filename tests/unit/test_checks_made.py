@@ -93,7 +93,7 @@ def test_the_gateway_that_runs_tells_of_them(
         "kind": "polled",
         "callbacks": None,
         "rejected": 0,
-        **dict.fromkeys(("heard_at", "silent_since", "rejected_reason")),
+        **dict.fromkeys(("heard_at", "silent_since", "rejected_reason", "paused_at")),
         "keys": {"base_url": "https://e.example"},
         "asking": {
             "host": "e.example",

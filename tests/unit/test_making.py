@@ -20,6 +20,7 @@ ANSWER = {
     "callbacks": "/hooks/pay",
     "keys": {},
     "asking": None,
+    "paused_at": None,
 }
 
 

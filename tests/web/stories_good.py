@@ -386,6 +386,18 @@ async def remove_source(stage: Stage) -> Ask:
     return Ask(name="removeSource", id=await made_source(stage))
 
 
+@good("pauseSource")
+async def pause_source(stage: Stage) -> Ask:
+    return Ask(name="pauseSource", id=await made_source(stage))
+
+
+@good("resumeSource")
+async def resume_source(stage: Stage) -> Ask:
+    name = await made_source(stage)
+    await stage.done("pauseSource", id=name)
+    return Ask(name="resumeSource", id=name)
+
+
 @good("createKey")
 async def new_key(_: Stage) -> Ask:
     body = {"role": "reader", "name": "the ERP", "expires_at": "2999-01-01T00:00:00Z"}

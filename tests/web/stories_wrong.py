@@ -46,6 +46,8 @@ ABSENT = (
     Ask(name="getOrder", id="nothing"),
     Ask(name="getSource", id="nothing"),
     Ask(name="changeSource", id="nothing", body={"enabled": False}),
+    Ask(name="pauseSource", id="nothing"),
+    Ask(name="resumeSource", id="nothing"),
     Ask(name="listRejected", id="nothing"),
     Ask(name="watchOrder", id="shop", body={"id": "1"}),
     Ask(name="pollSource", id="shop"),

@@ -110,6 +110,7 @@ def test_a_polled_source_tells_how_the_asking_goes(tmp_path: Path) -> None:
             "order": None,
             "new": True,
             "refused": None,
+            "paused": False,
         }
         await asked.idle()
         told = await caller.ask("/v1/sources/mt/poll", method="POST", role=Role.OPERATOR)

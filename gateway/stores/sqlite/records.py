@@ -38,6 +38,7 @@ from gateway.stores.sqlite.rejected import read_rejected
 from gateway.stores.sqlite.replays import JOB, job_of
 from gateway.stores.sqlite.single import request_of, story_of
 from gateway.stores.sqlite.sources import ALL as MADE_SOURCES
+from gateway.stores.sqlite.sources import PAUSED as PAUSED_SOURCES
 from gateway.stores.sqlite.sources import made_source
 from gateway.stores.sqlite.stories import Stories
 from gateway.stores.sqlite.subscribed import conditions, subscription_detail, subscription_rows
@@ -226,6 +227,10 @@ class SqliteRecords:
         except SealError:
             self._master.find()  # it knows which key is the wrong one, or that the file is damaged
             raise
+
+    async def paused_sources(self) -> Mapping[str, Millis]:
+        """See `gateway.stores.views.Records`."""
+        return {row[0]: Millis(row[1]) for row in await self._reading.fetch(PAUSED_SOURCES)}
 
     async def lanes(self, subscription: str | None, *, limit: int) -> Sequence[LaneRow]:
         """See `gateway.stores.base.Records`."""

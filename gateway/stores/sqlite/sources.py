@@ -1,6 +1,6 @@
 """Sources that no configuration declares, sealed; and what the callbacks of all are read by."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gateway.errors import Conflict
@@ -10,6 +10,7 @@ from gateway.stores.sourcing import MadeSource, SourceMapping
 from gateway.stores.sqlite.writer import Batch, Writer
 
 ALL = "SELECT name, sealed, made_at FROM made_sources ORDER BY id"
+PAUSED = "SELECT source, since FROM paused_sources"
 MOST = 500  # sources that were made: each that is polled is a task
 
 
@@ -31,11 +32,22 @@ class SqliteSources:
 
     async def remove(self, name: str) -> None:
         """See `gateway.stores.sourcing.Sources`."""
-        await self._writer.submit(
-            lambda batch: batch.connection.execute(
-                "DELETE FROM made_sources WHERE name = ?", (name,)
-            ).close()
+        await self._writer.submit(lambda batch: _remove(batch, name))
+
+    async def paused(self) -> Mapping[str, Millis]:
+        """See `gateway.stores.sourcing.Sources`."""
+        return dict(
+            await self._writer.submit(lambda batch: batch.connection.execute(PAUSED).fetchall())
         )
+
+    async def pause(self, name: str, now: Millis) -> Millis:
+        """See `gateway.stores.sourcing.Sources`."""
+        since: Millis = await self._writer.submit(lambda batch: _pause(batch, name, now))
+        return since
+
+    async def resume(self, name: str) -> None:
+        """See `gateway.stores.sourcing.Sources`."""
+        await self._writer.submit(lambda batch: _resume(batch, name))
 
     async def read_by(self, mappings: Sequence[SourceMapping]) -> None:
         """See `gateway.stores.sourcing.Sources`."""
@@ -63,6 +75,22 @@ def _put(batch: Batch, name: str, sealed: bytes, now: Millis) -> None:
     execute(
         "INSERT INTO made_sources (name, sealed, made_at) VALUES (?, ?, ?)", (name, sealed, now)
     )
+
+
+def _remove(batch: Batch, name: str) -> None:
+    batch.connection.execute("DELETE FROM made_sources WHERE name = ?", (name,))
+    _resume(batch, name)
+
+
+def _pause(batch: Batch, name: str, now: Millis) -> Millis:
+    execute = batch.connection.execute
+    execute("INSERT OR IGNORE INTO paused_sources (source, since) VALUES (?, ?)", (name, now))
+    (since,) = execute("SELECT since FROM paused_sources WHERE source = ?", (name,)).fetchone()
+    return Millis(since)
+
+
+def _resume(batch: Batch, name: str) -> None:
+    batch.connection.execute("DELETE FROM paused_sources WHERE source = ?", (name,))
 
 
 def _note(batch: Batch, mappings: Sequence[SourceMapping]) -> None:

@@ -70,7 +70,7 @@ class SourceDetail(msgspec.Struct, frozen=True, kw_only=True):
     name that were refused since then, or since the gateway was started, the last one for
     `rejected_reason`. A source that is not `declared` in the file was made by a call. `keys` are all
     but those that are secret, as the configuration has them; a `reader` is not told them. With a
-    `problem` it rests: its keys do not fit this release.
+    `problem` it rests: its keys do not fit this release. Since `paused_at` nothing is taken of it.
     """
 
     name: str
@@ -79,6 +79,7 @@ class SourceDetail(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool
     declared: bool
     problem: str | None
+    paused_at: Millis | None
     keys: dict[str, Any] | None
     kind: Kind
     callbacks: str | None
@@ -109,13 +110,17 @@ class WatchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class WatchedOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """An order that is asked for from now on; `refused` says why its source is not asked at all."""
+    """An order that is asked for from now on.
+
+    Where its source is not asked at all, it is `paused`, or `refused` says why.
+    """
 
     source: str
     id: str
     order: str | None
     new: bool
     refused: str | None
+    paused: bool
 
 
 class Reconciling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -226,7 +231,7 @@ def detail_of(known: Known, standing: Standing, *, public_url: str, operator: bo
     """A source as it is shown; its keys are for an `operator`."""
     source = known.settings or SourceSettings(provider="", enabled=False)
     called = bool(source.secrets) and calls(provider_class(source.provider))
-    heard = standing.heard
+    heard, rests = standing.heard, known.paused_at is not None or not source.enabled
     return SourceDetail(
         name=known.name,
         provider=known.provider,
@@ -234,6 +239,7 @@ def detail_of(known: Known, standing: Standing, *, public_url: str, operator: bo
         enabled=source.enabled,
         declared=known.declared,
         problem=known.problem,
+        paused_at=known.paused_at,
         keys=known.shown if operator else None,
         kind=_kind(called=called, polled=source.poll is not None),
         callbacks=f"{public_url}/hooks/{known.name}" if called else None,
@@ -241,7 +247,7 @@ def detail_of(known: Known, standing: Standing, *, public_url: str, operator: bo
         silent_since=heard.silent_since,
         rejected=heard.refused,
         rejected_reason=heard.reason,
-        asking=None if source.poll is None else _asking(source, source.poll, standing),
+        asking=None if source.poll is None else _asking(source.poll, standing, rests=rests),
     )
 
 
@@ -259,9 +265,9 @@ def _kind(*, called: bool, polled: bool) -> Kind:
     return Kind.POLLED if polled else Kind.NONE
 
 
-def _asking(source: SourceSettings, settings: PollSettings, at: Standing) -> Asking:
+def _asking(settings: PollSettings, at: Standing, *, rests: bool) -> Asking:
     poll = at.poll
-    going = poll is not None and poll.refused is None and source.enabled
+    going = poll is not None and poll.refused is None and not rests
     return Asking(
         host=parse_target(settings.base_url).host_header.decode(),
         watched=at.watched,

@@ -1,4 +1,4 @@
-"""The calls that make, change and remove sources which no configuration declares."""
+"""The calls that make, change and remove sources which no configuration declares, and pause any."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -74,6 +74,20 @@ async def remove(call: Call[Nothing, None]) -> Response:
     return Response(status_code=204)
 
 
+async def pause(call: Call[Nothing, None]) -> Response:
+    """Take nothing of a source until it is resumed: whoever calls is to try again later."""
+    name = call.path["id"]
+    at = await standing(call, name)
+    return said(call, await call.gateway.sources.pause(name), at)
+
+
+async def resume(call: Call[Nothing, None]) -> Response:
+    """Receive a source's callbacks again, and ask its API at once."""
+    name = call.path["id"]
+    at = await standing(call, name)
+    return said(call, await call.gateway.sources.resume(name), at)
+
+
 SENT = ("too_large", "unsupported_media_type")  # what every call with a body may answer
 
 SOURCING: Sequence[Operation] = (
@@ -112,5 +126,25 @@ SOURCING: Sequence[Operation] = (
         answer=None,
         status=204,
         codes=("conflict",),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/sources/{id}/pause",
+        name="pauseSource",
+        roles=OPERATORS,
+        act=pause,
+        answer=SourceDetail,
+        tells=("ETag",),
+        codes=("not_found",),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/sources/{id}/resume",
+        name="resumeSource",
+        roles=OPERATORS,
+        act=resume,
+        answer=SourceDetail,
+        tells=("ETag",),
+        codes=("not_found",),
     ),
 )
