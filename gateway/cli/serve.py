@@ -166,6 +166,8 @@ def _comes(known: Known, public: str) -> str:
         return f"rests, as {known.problem}"
     if not source.enabled:
         return "disabled"
+    if known.paused_at is not None:
+        return f"paused until `gateway sources resume {known.name}`"
     doors = [f"POST {public}/hooks/{known.name}"] if source.secrets else []
     doors += [_asked(source.poll)] if source.poll is not None else []
     return "; ".join(doors)

@@ -190,6 +190,7 @@ def test_any_source_is_paused_and_resumed(live: Bench) -> None:
     # Where none runs, it is the same, and it is so after the start.
     assert live.json("sources", "pause", "shop")["paused_at"] == row_of(live)["paused_at"]
     live.start()
+    assert "\nSource shop: paused until `gateway" in live.gateway.log.read_text()
     assert live.answers("shop") == 401
     assert live.run("send", "shop", "order.paid").code == 1
     far = live.afar("sources", "resume", "shop")
