@@ -64,18 +64,17 @@ class Refusals:
 
 
 class Lookout:
-    """`silent_after` has the sources whose silence is told."""
+    """`update` says of which sources the silence is told."""
 
     def __init__(
         self,
         upkeep: Upkeep,
         operations: Operations,
         *,
-        silent_after: Mapping[str, Millis],
         clock: Callable[[], Millis],
     ) -> None:
         self._upkeep, self._operations, self._clock = upkeep, operations, clock
-        self._silent_after = silent_after
+        self._silent_after: Mapping[str, Millis] = {}
         self._heard: dict[str, Millis] = {}  # since the last look
         self._refused: dict[str, Refusals] = {}
         self._told: dict[str, Millis] = {}  # when refusals of a source were last told

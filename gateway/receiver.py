@@ -50,11 +50,10 @@ def unknown_source(name: str) -> str:
 
 
 class Receiver:
-    """Receives callbacks of all enabled sources; `random` gives random bytes for trace ids."""
+    """Receives callbacks of the sources that `update` names; `random` gives random bytes for trace ids."""
 
     def __init__(
         self,
-        sources: Mapping[str, Source],
         outbox: Outbox,
         orders: Orders,
         lookout: Lookout,
@@ -62,8 +61,9 @@ class Receiver:
         clock: Callable[[], Millis],
         random: Callable[[int], bytes] = _random_bytes,
     ) -> None:
-        self._sources, self._outbox, self._orders = sources, outbox, orders
-        self._lookout, self._clock, self._random = lookout, clock, random
+        self._sources: Mapping[str, Source] = {}
+        self._outbox, self._orders, self._lookout = outbox, orders, lookout
+        self._clock, self._random = clock, random
 
     def update(self, sources: Mapping[str, Source]) -> None:
         """Receive for these from now on."""

@@ -32,7 +32,7 @@ from gateway.receiver import Receiver
 from gateway.replayer import Replayer
 from gateway.sender import Sender
 from gateway.signing import generate_secret
-from gateway.sources import Sources, calling, silent_after
+from gateway.sources import Sources
 from gateway.stores.base import BY_HAND, Rejections, Status
 from gateway.stores.registry import Store, make_store
 from gateway.subscribing import Rotations
@@ -201,9 +201,7 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
     store = make_store(settings.store.url, on_fatal=on_fatal, key=settings.master_key)
     orders = Orders(writer)
     operations = Operations(writer, clock=clock)
-    lookout = Lookout(
-        store.upkeep, operations, silent_after=silent_after(settings.sources), clock=clock
-    )
+    lookout = Lookout(store.upkeep, operations, clock=clock)
     rules = Rules(settings.egress.allow)
     proxy = parse_proxy(settings.egress.proxy) if settings.egress.proxy else None
     transport = Transport(rules=rules, proxy=proxy)
@@ -215,7 +213,7 @@ def build(settings: Settings, *, on_fatal: Callable[[str], None]) -> Gateway:
         clock=clock,
         refresh=store.catalog.refresh,
     )
-    receiver = Receiver(calling(settings.sources), store.outbox, orders, lookout, clock=clock)
+    receiver = Receiver(store.outbox, orders, lookout, clock=clock)
     poller = _poller(store, orders, operations, lookout, clock)
     return Gateway(
         settings=settings,

@@ -61,7 +61,8 @@ class World:
     def restart(self) -> None:
         operations = Operations(Writer(""), clock=self.clock)
         silent_after = {"shop": Millis(5 * MINUTE)}
-        self.lookout = Lookout(self.store, operations, silent_after=silent_after, clock=self.clock)
+        self.lookout = Lookout(self.store, operations, clock=self.clock)
+        self.lookout.update(silent_after)
 
     async def watch(self, duration: int, step: int = ABSENT // 2) -> None:
         """Let time pass, and look from time to time."""
