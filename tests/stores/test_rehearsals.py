@@ -161,9 +161,11 @@ def test_a_twin_that_was_taken_meanwhile_counts(run: Run) -> None:
     async def story(store: Store) -> None:
         callback = await quarantined(store)
         twin = await store.outbox.accept(changed(intake(1), event_id="fixed"), one_event)
-        again = read_anew(callback, event_id="fixed")
+        again = read_anew(callback, event_id="fixed", read_at=1_234)
         rehearsal = await store.outbox.rehearse(again, one_event, keep=True)
         assert (rehearsal.verdict, rehearsal.made) == (Verdict.MERGED, [])
+        callbacks = (await everything(store))["callbacks"]
+        assert [1_234 in row for row in callbacks] == [True, False]  # when it was read
         assert twin.id in rehearsal.reason
         row = await shown(store, callback)
         assert (row.verdict, row.event_id) == ("merged", "e1")

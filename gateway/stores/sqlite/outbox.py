@@ -181,6 +181,7 @@ class _Acceptance:
         if twin is not None and twin[0] != number:
             reason = f"its provider sent it again, as cb_{twin[0]}"
             self._update((Verdict.MERGED, reason, _encoder.encode([]), None), number)
+            execute("UPDATE callbacks SET read_at = ? WHERE id = ?", (_read_at(intake), number))
             return _receipt(number, Verdict.MERGED, [], duplicate=False)
         look = Look(self._batch, intake.shop)
         look.begin(intake.entries)
@@ -272,10 +273,9 @@ class _Acceptance:
 
     def _name(self, intake: Intake, dedupe: bytes, number: int) -> None:
         """What a callback in quarantine turned out to be, now that it can be read."""
-        read_at = intake.read_at or intake.callback.received_at
         self._connection.execute(
             "UPDATE callbacks SET event_id = ?, event_type = ?, dedupe = ?, read_at = ? WHERE id = ?",
-            (intake.event_id, intake.event_type, dedupe, read_at, number),
+            (intake.event_id, intake.event_type, dedupe, _read_at(intake), number),
         )
 
     def _save_orders(self, decision: Decision, look: Look, now: Millis) -> dict[str, int]:
@@ -424,6 +424,11 @@ def _order_row(notes: Sequence[Note], orders: dict[str, int]) -> int | None:
 
 def _events(notes: bytes) -> list[str]:
     return [event for note in _notes.decode(notes) for event in note.events]
+
+
+def _read_at(intake: Intake) -> Millis:
+    """When a callback that was in quarantine was read the last time."""
+    return intake.read_at or intake.callback.received_at
 
 
 def _receipt(number: int, verdict: Verdict, events: list[str], *, duplicate: bool) -> Receipt:
