@@ -1,23 +1,29 @@
 """`gateway subscriptions set`: other values for keys of a subscription that no file declares."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from gateway.cli.control import LATER, act_on, subscription_path
 from gateway.cli.look import Told
 from gateway.cli.options import Place
-from gateway.cli.subscribing import read_pairs
+from gateway.cli.subscribing import advise, read_pairs
 from gateway.config.made import change_subscription
+from gateway.config.settings import Settings
 from gateway.errors import StartupError
 from gateway.keyring import OWNER
 from gateway.runtime import Gateway
 from gateway.shown import shown
 from gateway.web.api.subscriptions import ShownSubscription, fields_of
 
+ADVISED = ("types", "sources", "shops", "filters")  # what looks wrong in them is said
+SENT = ("url", "mode", "ordering", "on_exhausted", "batch_size", "batch_wait")
 
-def change(place: Place, name: str, pairs: Sequence[str]) -> Told:
+
+def change(place: Place, name: str, pairs: Sequence[str], *, config: Path | None) -> Told:
     """Give keys other values; what was done, for a script with all keys as the API shows them.
 
-    `pairs` are `KEY=VALUE`, as for a new one. Raises what the gateway raises: `Conflict` for one of
+    `pairs` are `KEY=VALUE`, as for a new one. What looks like a mistake in what it has now is said
+    on standard error. Raises what the gateway raises: `Conflict` for one of
     the configuration.
     """
     keys = read_pairs(pairs)
@@ -30,6 +36,9 @@ def change(place: Place, name: str, pairs: Sequence[str]) -> Told:
         body=keys,
         method="PATCH",
     )
+    if isinstance(place, Settings):
+        names = ("pull", *ADVISED) if done.answer["pull"] else (*SENT, *ADVISED)
+        advise(place, name, {key: done.answer[key] for key in names}, config)
     after = "" if done.live else LATER
     text = f"Subscription {name} is changed: {', '.join(keys)}{after}."
     return Told(text, {"subscription": name, **done.answer, "live": done.live})

@@ -65,8 +65,7 @@ def add(
     else:
         kept = _keeping(name, config, to, act, as_json=as_json)
     if isinstance(place, Settings):
-        for sentence in _advice(place, name, keys, config):
-            sys.stderr.write(f"gateway: warning: {sentence}\n")
+        advise(place, name, keys, config)
     # Where this key subscribed this URL before, it goes on under the name that it had.
     name = str(kept.done.answer.get("name", name))
     after = "" if kept.done.live else LATER
@@ -177,16 +176,16 @@ def read_pairs(pairs: Sequence[str]) -> dict[str, str]:
     return keys
 
 
-def _advice(
-    settings: Settings, name: str, keys: Mapping[str, str], config: Path | None
-) -> Sequence[str]:
-    """The warnings that these keys would have in the file; none where the file cannot be read."""
+def advise(settings: Settings, name: str, keys: Mapping[str, object], config: Path | None) -> None:
+    """Say the warnings that these keys would have in the file; none where it cannot be read."""
     try:
         shops = None if config is None else shops_of(read_document(config), os.environ)
         wanted = read_subscription(name, keys, settings)
-        return list(about_subscription(name, wanted, shops, rules_of(settings.egress)))
+        said = list(about_subscription(name, wanted, shops, rules_of(settings.egress)))
     except ConfigError:
-        return []  # it was added: what the running gateway takes is judged by its own configuration
+        return  # what the running gateway has taken is judged by its own configuration
+    for sentence in said:
+        sys.stderr.write(f"gateway: warning: {sentence}\n")
 
 
 def _keeping(

@@ -26,7 +26,8 @@ def change(
     """Change keys of a subscription that the configuration does not declare."""
     from gateway.cli import look, setting
 
-    look.tell(setting.change(remote() or fixed_of(config), name, pairs), as_json=as_json)
+    told = setting.change(remote() or fixed_of(config), name, pairs, config=config)
+    look.tell(told, as_json=as_json)
 
 
 @aimed

@@ -285,6 +285,14 @@ def test_add_gives_the_advice_that_the_file_would_get(
         f'{path}.shops[0]: no source of this file has "other"',
         f'{path}.batch_size: does nothing without mode = "batch"',
     ]
+    for pair, words in (
+        ("slots=3", ""),
+        ("types=order.payd", "crm.types[0]: no event has the type"),
+    ):
+        app(["subscriptions", "set", "crm", pair, "--config", config], standalone_mode=False)
+        advice = capsys.readouterr().err
+        assert words in advice
+        assert advice.count("\n") == bool(words)
     monkeypatch.setenv("GATEWAY_SOURCES__SHOP__SHOP", "other")
     (said,) = warned("third", "shops=other,default")
     assert said.endswith('third.shops[1]: no source of this file has "default"')
