@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -47,12 +48,12 @@ Place = Settings | Remote
 
 
 def known_sources(context: typer.Context, incomplete: str) -> Sequence[str]:
-    """The sources of the file, for a shell to choose from."""
+    """The sources of the file and those made at run time, for a shell to choose from."""
     return _completed(context, "sources", incomplete)
 
 
 def known_subscriptions(context: typer.Context, incomplete: str) -> Sequence[str]:
-    """The subscriptions of the file, for a shell to choose from."""
+    """The subscriptions of the file and those made at run time, for a shell to choose from."""
     return _completed(context, "subscriptions", incomplete)
 
 
@@ -64,13 +65,21 @@ def known_types(incomplete: str) -> Sequence[str]:
 
 
 def _completed(context: typer.Context, table: str, incomplete: str) -> Sequence[str]:
-    """Names in the file that the line so far tells of; none where it cannot be read."""
-    try:
-        config = _default_config(context.params.get("config"))
-        names = [] if config is None else _names(config, table)
-    except GatewayError:
-        return []
-    return [name for name in names if name.startswith(incomplete)]
+    """Names in the file that the line so far tells of, and in its database, as far as these are read."""
+    config = _default_config(context.params.get("config"))
+    names: list[str] = []
+    with suppress(GatewayError):
+        names += [] if config is None else _names(config, table)
+    with suppress(GatewayError):
+        names += _made_names(config)[table]
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
+def _made_names(config: Path | None) -> dict[str, Sequence[str]]:
+    from gateway.cli.look import read_here  # noqa: PLC0415 - not for `gateway --help`
+
+    sources, subscriptions = read_here(store_of(config), lambda records: records.made_names())
+    return {"sources": sources, "subscriptions": subscriptions}
 
 
 Source = Annotated[

@@ -383,6 +383,10 @@ class Records(Protocol):
         """The sources made at run time, oldest first; `StartupError` without the master key."""
         ...
 
+    async def made_names(self) -> tuple[Sequence[str], Sequence[str]]:
+        """The names of the sources and of the subscriptions made at run time; needs no master key."""
+        ...
+
     async def paused_sources(self) -> Mapping[str, Millis]:
         """The names of paused sources, and since when."""
         ...

@@ -184,6 +184,19 @@ def test_a_shell_completes(
     assert completed(line) == choices
 
 
+def test_a_shell_completes_what_was_made_at_run_time(shop: Path) -> None:
+    assert run("sources", "add", "pay", "provider=stripe", "secrets=a-secret").code == 0
+    for name in ("crm", "gone"):
+        url = f"url=https://{name}.example/in"
+        assert run("subscriptions", "add", name, url).code == 0
+    assert run("subscriptions", "remove", "gone").code == 0
+    (shop / "gateway.db.key").unlink()  # names are no secrets
+    assert completed("gateway sources show ") == ["shop", "tiger", "pay"]
+    assert completed("gateway subscriptions show ") == ["fulfilment", "audit", "crm"]
+    (shop / "gateway.db").write_text("no database")
+    assert completed("gateway sources show ") == ["shop", "tiger"]
+
+
 def test_completion_is_installed_only_when_it_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

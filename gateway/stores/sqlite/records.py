@@ -228,6 +228,14 @@ class SqliteRecords:
             self._master.find()  # it knows which key is the wrong one, or that the file is damaged
             raise
 
+    async def made_names(self) -> tuple[Sequence[str], Sequence[str]]:
+        """See `gateway.stores.views.Records`."""
+        sources = await self._reading.fetch("SELECT name FROM made_sources")
+        subscriptions = await self._reading.fetch(
+            "SELECT name FROM subscriptions WHERE length(made) > 0"
+        )
+        return [row[0] for row in sources], [row[0] for row in subscriptions]
+
     async def paused_sources(self) -> Mapping[str, Millis]:
         """See `gateway.stores.views.Records`."""
         return {row[0]: Millis(row[1]) for row in await self._reading.fetch(PAUSED_SOURCES)}
