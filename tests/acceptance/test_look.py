@@ -354,6 +354,11 @@ def test_explain_of_nothing_known(shop: Shop) -> None:
     assert shop.run("explain", "none", "--json").sentence(1)
 
 
+@pytest.mark.parametrize("part", ["", "A", "A-", "paid", "shipped", "printstudio", "UPS"])
+def test_explain_takes_a_part_or_a_word_for_no_id(shop: Shop, part: str) -> None:
+    assert shop.run("explain", part).sentence(1).startswith("nothing is known under")
+
+
 # One delivery.
 
 

@@ -1,6 +1,7 @@
 """The story of one order, event, delivery or callback, by whatever id a person has of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import msgspec
 
@@ -19,6 +20,44 @@ from gateway.stores.sqlite.reading import (
     number_of,
 )
 from gateway.stores.views import MappingRow, Story
+
+CANDIDATES = 1000  # orders whose state has this text: what so many share is no id of one of them
+TOLD = 20  # of the orders that have it as an id
+
+
+class Part(msgspec.Struct, array_like=True):
+    """A provider's order, of which only what is said of its parcel counts here."""
+
+    state: msgspec.Raw
+    hard: msgspec.Raw
+    soft: msgspec.Raw
+    shipped: msgspec.Raw
+    cancelled: msgspec.Raw
+    parcel: dict[str, tuple[str, Millis]] = {}
+
+
+class Named(msgspec.Struct):
+    """What providers named in an order; the rest of its state is left out."""
+
+    ids: dict[str, list[str]] = {}
+    payments: dict[str, msgspec.Raw] = {}
+    refunds: dict[str, msgspec.Raw] = {}
+    cumulative: dict[str, msgspec.Raw] = {}
+    same_payment: dict[str, str] = {}
+    disputes: dict[str, msgspec.Raw] = {}
+    fulfilments: dict[str, Part] = {}
+
+    def every(self) -> Iterator[str]:
+        """The ids of its objects, and the numbers of its parcels."""
+        yield from chain.from_iterable(self.ids.values())
+        yield from chain(self.payments, self.refunds, self.cumulative, self.disputes)
+        yield from chain(self.same_payment, self.same_payment.values(), self.fulfilments)
+        parcels = (part.parcel.get("tracking_number") for part in self.fulfilments.values())
+        yield from (number for number, _ in filter(None, parcels))
+
+
+_pack = msgspec.msgpack.Encoder().encode
+_named = msgspec.msgpack.Decoder(Named)
 
 
 class Stories:
@@ -122,11 +161,15 @@ class Stories:
     async def _by_provider_id(self, name: str) -> list[Story]:
         """A provider's object (a refund, a dispute) that no index knows: look into the orders."""
         rows = await self._reading.fetch(
-            "SELECT shop, order_id FROM orders WHERE instr(state, ?) LIMIT 20", (name.encode(),)
+            "SELECT shop, order_id, state FROM orders WHERE instr(state, ?) LIMIT ?",
+            (_pack(name), CANDIDATES),  # packed with its length, so no part of a longer one
         )
+        found = [
+            (shop, order) for shop, order, state in rows if name in _named.decode(state).every()
+        ]
         return [
             await self._order_story(f"{name}, which belongs to order {order}", shop, order)
-            for shop, order in rows
+            for shop, order in found[:TOLD]
         ]
 
     async def _mappings(self, callbacks: Sequence[Row]) -> dict[str, MappingRow]:
