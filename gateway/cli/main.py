@@ -336,6 +336,9 @@ def main() -> None:
 
 def _unexpected(error: Exception) -> str:
     """The last place of the traceback, for whoever is told of it; no more of it is shown."""
+    odd = any("\ud800" <= letter <= "\udfff" for argument in sys.argv for letter in argument)
+    if odd and isinstance(error, UnicodeEncodeError):
+        return "something on the command line is no text: write it in UTF-8"
     place = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(place.filename).name}, line {place.lineno}"
     return f"unexpected {type(error).__name__}: {error} ({where})"

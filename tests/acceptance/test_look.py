@@ -359,6 +359,15 @@ def test_explain_takes_a_part_or_a_word_for_no_id(shop: Shop, part: str) -> None
     assert shop.run("explain", part).sentence(1).startswith("nothing is known under")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("explain",), ("orders", "show"), ("subscriptions", "show"), ("lanes", "release", "good")],
+)
+def test_bytes_that_are_no_text_are_one_sentence(shop: Shop, command: tuple[str, ...]) -> None:
+    said = shop.run(*command, "\udcff").sentence(1)
+    assert said == "something on the command line is no text: write it in UTF-8"
+
+
 # One delivery.
 
 
