@@ -43,7 +43,7 @@ class Judge:
         else:
             decision = _when_gone(desk, decision)
             events = self._failed(desk, delivery, outcome, decision, now)
-            _log(desk, delivery, outcome, decision)
+            _log(desk, delivery, outcome, decision, now)
         health = desk.health
         return Settlement(
             delivery=delivery,
@@ -113,11 +113,11 @@ def _briefly(outcome: Outcome) -> str:
     return FAILURES.get(outcome.failure or Failure.INTERNAL, "no answer")
 
 
-def _log(desk: Desk, delivery: Delivery, outcome: Outcome, decision: Decision) -> None:
+def _log(desk: Desk, delivery: Delivery, outcome: Outcome, decision: Decision, now: Millis) -> None:
     """One line an attempt that failed; successes are in the store."""
     then = f"{decision.step}: {decision.reason}"
     if decision.step is Step.RETRY and decision.due is not None:
-        wait = (decision.due - outcome.started_at) / 1000
+        wait = max(0, decision.due - now) / 1000
         then = f"the next one is due in {wait:.3g} s"
     logger.log(
         logging.WARNING if decision.step in LOUD else logging.INFO,

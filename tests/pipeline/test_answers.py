@@ -1,6 +1,7 @@
 """The answer table of design section 7, row by row, over real sockets."""
 
 import asyncio
+import re
 import time
 from email.utils import formatdate
 from pathlib import Path
@@ -64,6 +65,26 @@ def test_failures_are_retried_and_kept(
             assert detail in one[1]
             assert two[2] == 200
             assert world.rows("SELECT state, attempts FROM deliveries") == [(2, 2)]
+
+    asyncio.run(story())
+
+
+def test_the_log_counts_the_wait_from_the_end_of_the_attempt(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    async def story() -> None:
+        async with consuming() as consumer:
+            consumer.hold = asyncio.Event()
+            text = configuration(consumer.port)
+            text = text.replace('schedule = ["100ms"', 'timeout = "2s"\nschedule = ["1s"')
+            async with running(tmp_path, consumer, text) as world:
+                await world.shop(shop_event(1))
+                await world.until(lambda: "the next one is due in" in caplog.text)
+                (wait,) = re.findall(r"the next one is due in ([0-9.]+) s", caplog.text)
+                assert 0.9 <= float(wait) <= 1.1  # 10 % of jitter; the two seconds are over
+                consumer.hold.set()
 
     asyncio.run(story())
 
