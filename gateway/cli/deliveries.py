@@ -63,6 +63,10 @@ def show(
     if not curl:
         single.show(place_of(config), delivery, now=Millis(int(now * 1000)), as_json=as_json)
         return
+    if as_json:
+        raise StartupError(
+            "--curl prints a command for sh, which is no JSON: leave one of the two out"
+        )
     if remote() is not None:
         raise StartupError("--curl needs the secrets: use it where the gateway runs, without --url")
     single.curl(store_of(config), delivery, now=now, whole=lambda: settings_of(config))
