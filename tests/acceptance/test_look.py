@@ -394,6 +394,17 @@ def test_one_delivery_is_shown_with_all_of_its_attempts(shop: Shop) -> None:
     assert re.search(rf"\n +delivered {TIME}\n", shop.run("deliveries", "show", ended).text)
 
 
+@pytest.mark.parametrize("other", ["evt_" + "0" * 40, "cb_1", "7"])
+def test_an_id_of_another_kind_is_told_what_one_looks_like(shop: Shop, other: str) -> None:
+    said = shop.run("deliveries", "show", other).sentence(1)
+    assert said == f"there is no delivery {other}: an id looks like dl_7"
+
+
+def test_a_command_for_sh_is_no_json(shop: Shop) -> None:
+    said = shop.run("deliveries", "show", "dl_1", "--curl", "--json").sentence(2)
+    assert said == "--curl prints a command for sh, which is no JSON: leave one of the two out"
+
+
 @pytest.mark.parametrize("form", [(), ("--json",), ("--curl",)])
 def test_an_unknown_delivery_is_one_sentence(shop: Shop, form: tuple[str, ...]) -> None:
     said = shop.run("deliveries", "show", "dl_999", *form)

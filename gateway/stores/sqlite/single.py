@@ -103,7 +103,9 @@ def _opened(
 async def _found(reading: Reading, name: str) -> tuple[int, Row]:
     number = number_of(name, "dl_")
     rows = await reading.fetch(DELIVERY + " WHERE d.id = ?", (number,))
-    if number is None or not rows:
+    if number is None:
+        raise NotFound(f"there is no delivery {name}: an id looks like dl_7")
+    if not rows:
         raise NotFound(f"there is no delivery {name}")
     return number, rows[0]
 
