@@ -167,6 +167,9 @@ class SourceReader:
 
     def _provider(self, table: Mapping[str, object], place: Place) -> type[Provider]:
         if "provider" not in table:
+            for key in table:  # a typo in it is not told as a key that is missing
+                if near := suggestion(key, ["provider"]):
+                    raise place.key(key).error(f"unknown key{near}")
             raise place.key("provider").error('is required, for example provider = "stripe"')
         name = read(str, table["provider"], place.key("provider"))
         try:

@@ -56,6 +56,7 @@ BAD = [
     ("[[sources]]", "sources", "expected a table, [sources], got a list of 1"),
     ("[sources]\nshop = 1979-05-27", "sources.shop", "got a date or time"),
     (source("enabled = 1"), "sources.shop.enabled", "expected true or false, got 1"),
+    ('[sources.shop]\nprovder = "stripe"', "sources.shop.provder", '(did you mean "provider"?)'),
     (source("provider2 = 1"), "sources.shop.provider2", '(did you mean "provider"?)'),
     (source('include = ["all"]'), "sources.shop.include[0]", '"customer" or "original", got'),
     (source('shop = "a b"'), "sources.shop.shop", 'got "a b"'),
