@@ -148,6 +148,8 @@ def test_what_a_paused_subscription_gets_waits_and_says_so(shop: Replayed) -> No
         (("--since", "yesterday"), 2, "--since: expected a time such as"),
         (("--until", "now"), 2, "--until: expected"),
         (("--job", "1", "--order", "R-1"), 2, "--job shows a replay"),
+        (("--since", "2h", "--until", "3h"), 1, "until: nothing lies before it"),
+        (("--since", "2h", "--until", "3h", "--dry-run"), 1, "until: nothing lies before it"),
         (("--job", "999"), 1, "there is no replay job 999"),
         (("--order", "R-99"), 1, "there is no order R-99"),
         (("--subscription", "nobody", "--dry-run"), 1, "there is no subscription nobody"),

@@ -98,6 +98,11 @@ def test_a_job_sends_again_what_was_chosen(tmp_path: Path, monkeypatch: pytest.M
         ({"state": "lost"}, 400, "'lost' - at `$.state`"),
         ({"since": "yesterday"}, 400, "since: expected an RFC 3339 time"),
         ({"since": 5}, 400, "body: Expected"),
+        (
+            {"since": "2026-08-02T00:00:00Z", "until": "2026-08-01T00:00:00Z"},
+            400,
+            "until: nothing lies before it and after since",
+        ),
         ({"delivery": "x"}, 404, "there is no delivery x"),
         ({"orders": "1"}, 400, "unknown field `orders`"),
         ([], 400, "body: Expected"),

@@ -141,6 +141,8 @@ def checked(chosen: Chosen) -> Chosen:
         raise BadRequest("a number or a time is out of range")
     if any(isinstance(value, str) and not _encodable(value) for value in told):
         raise BadRequest("a text is not Unicode")
+    if chosen.until is not None and chosen.until <= (chosen.since or 0):
+        raise BadRequest("until: nothing lies before it and after since, give a later time")
     if chosen.type is not None and TYPE.fullmatch(chosen.type) is None:
         raise BadRequest('type: expected an event type such as "order.paid", "order.*" or "*"')
     if chosen.state is not None and chosen.state not in set(DeliveryState):
