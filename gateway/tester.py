@@ -159,7 +159,8 @@ def _type_of(subscription: Subscription, wanted: str | None) -> str:
     if wanted is not None:
         if wanted not in MEANINGS:
             raise BadRequest(
-                f"type: there is no example of {wanted}; `GET /v1/event-types` lists what there is"
+                f"type: there is no example of {wanted}: `gateway types` and `GET /v1/event-types`"
+                " list what there is"
             )
         return wanted
     found = next((kind for kind in MEANINGS if wants_type(subscription.types, kind)), None)

@@ -50,7 +50,8 @@ def test_an_endpoint_is_tried_beside_a_gateway_and_without_one(
         assert signed_by(sent, CONSUMER)
         assert json.loads(sent[1])["gatewaytest"] is True
         if round_ == 1:
-            assert "no example of x.y" in tried.refused("test", "file", "--type", "x.y")
+            refused = tried.refused("test", "file", "--type", "x.y")
+            assert "no example of x.y: `gateway types` and" in refused
             assert "there is no subscription no" in tried.refused("test", "no")
             assert asyncio.run(tried.gateway.stop()) == 0
     assert "there is no subscription no" in tried.refused("test", "no")
