@@ -40,7 +40,7 @@ from gateway.cli.options import (
     settings_of,
     sources_of,
 )
-from gateway.config.describe import describe
+from gateway.config.describe import describe, plain
 from gateway.errors import ConfigError, GatewayError, StartupError
 from gateway.telemetry.logs import configure
 
@@ -111,7 +111,8 @@ def check(as_json: JsonObject = False, config: Config = None) -> None:
         from gateway.cli.tables import to_json
 
         file = None if config is None else str(config)
-        told = {"file": file, "warnings": settings.warnings, "settings": dict(describe(settings))}
+        values = {key: plain(value) for key, value in describe(settings)}
+        told = {"file": file, "warnings": settings.warnings, "settings": values}
         look.say(to_json(told))
         return
     for key, value in describe(settings):

@@ -1,6 +1,7 @@
 """The settings as lines for a person; secrets are masked, and so is a URL's query."""
 
 import json
+import tomllib
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
@@ -21,6 +22,8 @@ from gateway.config.values import (
 )
 from gateway.models import Duration, Size
 
+NOT_SET = "not set"
+
 
 def describe(settings: Settings) -> list[tuple[str, str]]:
     """Every key's path and its value, written as in the file; a key without value is `not set`."""
@@ -28,6 +31,16 @@ def describe(settings: Settings) -> list[tuple[str, str]]:
     return [
         line for name in sections for line in _lines(getattr(settings, name), Place("").key(name))
     ]
+
+
+def plain(shown: str) -> object:
+    """A value that `describe` shows, as JSON has it; None for `not set`."""
+    if shown == NOT_SET:
+        return None
+    try:
+        return tomllib.loads(f"value = {shown}")["value"]
+    except tomllib.TOMLDecodeError:  # a text with what JSON takes as it stands and TOML does not
+        return shown
 
 
 def _lines(value: object, place: Place) -> Iterable[tuple[str, str]]:
@@ -57,7 +70,7 @@ def show_value(core: Any, value: object, key: str = "") -> str:
     if core is Start:
         return json.dumps(show_start(value if isinstance(value, int) else None))
     if value is None:
-        return "not set"
+        return NOT_SET
     if isinstance(value, Mapping):
         pairs = [f"{Place('').key(key).path} = {show_value(None, v)}" for key, v in value.items()]
         return f"{{ {', '.join(pairs)} }}" if pairs else "{}"

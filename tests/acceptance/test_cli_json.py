@@ -89,7 +89,10 @@ def test_every_command_tells_a_script_what_it_did(shop: Path) -> None:
     version, secret, check, watch, sources, rejected, shown, paused, key, rotated = told
     assert list(version) == ["version"]
     assert parse_secret(secret["secret"])
-    assert (check["file"], check["settings"]["sources.shop.secrets"]) == ("gateway.toml", '["***"]')
+    assert (check["file"], check["settings"]["sources.shop.secrets"]) == ("gateway.toml", ["***"])
+    some = [check["settings"][f"server.{key}"] for key in ("host", "port", "allowed_hosts")]
+    assert some == ["127.0.0.1", 8080, []]
+    assert check["settings"]["sources.shop.silent_after"] is None
     assert isinstance(check["warnings"], list)
     assert (watch["id"], watch["order"], watch["new"], watch["live"]) == (
         "123",
