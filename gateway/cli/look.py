@@ -7,6 +7,7 @@ the API of another gateway.
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,7 @@ from gateway.cli.aim import Remote
 from gateway.cli.options import Place
 from gateway.config.settings import Settings
 from gateway.errors import NotFound, StartupError
+from gateway.models import Millis
 from gateway.stores.registry import database_path, make_records
 from gateway.stores.views import (
     Records,
@@ -224,12 +226,9 @@ def draw(view: tables.View) -> None:
 
 
 def _told(story: Story) -> str:
-    heading = story.found_as + (f" of shop {story.shop}" if story.shop else "")
-    if story.order is not None and story.order not in story.found_as:
-        heading += f", about order {story.order}"
-    parts = [tables.clean(heading)]
+    parts = [tables.clean(stories.heading(story))]
     parts += [tables.drawn(view, width=_width()) for view in stories.story_views(story)]
-    parts.append(tables.clean(stories.newest(story)))
+    parts.append(tables.clean(stories.newest(story, Millis(int(time.time() * 1000)))))
     return "\n\n".join(parts)
 
 

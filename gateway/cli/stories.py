@@ -47,7 +47,15 @@ def story_views(story: Story) -> list[View]:
     return [filled(view) for view in views if view.rows]
 
 
-def newest(story: Story) -> str:
+def heading(story: Story) -> str:
+    """What was found, and the order where that does not name it itself."""
+    told = story.found_as + (f" of shop {story.shop}" if story.shop else "")
+    if story.order is not None and not story.found_as.endswith(f"order {story.order}"):
+        told += f", about order {story.order}"
+    return told
+
+
+def newest(story: Story, now: Millis) -> str:
     """The last thing that happened, and what is next, as one line."""
     happened: list[tuple[Millis, int, str]] = []
     for callback in story.callbacks:
@@ -64,10 +72,10 @@ def newest(story: Story) -> str:
     if not happened:
         return "Nothing is kept of it any more."
     at, _, what = max(happened)
-    return f"Newest: {local(at)} {what}{_open(story)}"
+    return f"Newest: {local(at)} {what}{_open(story, now)}"
 
 
-def _open(story: Story) -> str:
+def _open(story: Story, now: Millis) -> str:
     """What is still to come."""
     waiting = [d for d in story.deliveries if d.finished_at is None and d.state != "delivered"]
     if not waiting:
@@ -76,7 +84,13 @@ def _open(story: Story) -> str:
     if not going:
         return f"; unfinished deliveries: {len(waiting)}, {waiting[0].id} is {waiting[0].state}"
     first = min(going, key=lambda delivery: delivery.due)
-    return f"; unfinished deliveries: {len(waiting)}, {first.id} is due {local(first.due)}"
+    told = f"; unfinished deliveries: {len(waiting)}, {first.id} is due"
+    if first.due > now or first.state != "pending":
+        return f"{told} {local(first.due)}"
+    # A pause, a wait or a breaker, which are its subscription's, are in no story of an order.
+    return (
+        f"{told} since {local(first.due)}: `gateway deliveries show {first.id}` says what keeps it"
+    )
 
 
 def _callbacks_view(callbacks: Sequence[CallbackRow]) -> View:

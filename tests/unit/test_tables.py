@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.cli.stories import newest, story_views
+from gateway.cli.stories import heading, newest, story_views
 from gateway.cli.tables import (
     GAP,
     HEAD,
@@ -448,19 +448,33 @@ def test_what_callbacks_were_read_by_fits_a_narrow_terminal() -> None:
     assert "shop_order_reference" in "".join(lines)
 
 
+def test_the_heading_names_the_order_also_where_its_number_is_part_of_the_id() -> None:
+    assert heading(story()) == "order A-1 of shop default"
+    found = story(found_as="delivery dl_12", order="1")
+    assert heading(found) == "delivery dl_12 of shop default, about order 1"
+    named = story(found_as="pi_1, which belongs to order 1", order="1")
+    assert heading(named) == "pi_1, which belongs to order 1 of shop default"
+
+
 def test_newest_is_the_last_thing_that_happened() -> None:
-    assert newest(story()) == (
+    assert newest(story(), AT) == (
         f"Newest: {local(Millis(AT + 2_000))} attempt 1 of dl_1 to sink: 500;"
         f" unfinished deliveries: 1, dl_1 is due {local(Millis(AT + 60_000))}"
     )
+    assert newest(story(), Millis(AT + 60_000)).endswith(
+        f", dl_1 is due since {local(Millis(AT + 60_000))}:"
+        " `gateway deliveries show dl_1` says what keeps it"
+    )
+    leased = story(deliveries=[delivery(state="leased")])
+    assert newest(leased, Millis(AT + 60_000)).endswith(f"due {local(Millis(AT + 60_000))}")
     later = callback(id="cb_2", received_at=Millis(AT + 9_000), event_type="", verdict="merged")
     told = story(callbacks=[callback(), later], deliveries=[delivery(state="dead", finished_at=AT)])
-    assert newest(told).endswith("callback cb_2 from shop: unreadable, merged")
-    assert newest(story(deliveries=[])).endswith(f"event {ID}: order.created")
+    assert newest(told, AT).endswith("callback cb_2 from shop: unreadable, merged")
+    assert newest(story(deliveries=[]), AT).endswith(f"event {ID}: order.created")
     parked = story(deliveries=[delivery(state="parked")])
-    assert newest(parked).endswith("; unfinished deliveries: 1, dl_1 is parked")
+    assert newest(parked, AT).endswith("; unfinished deliveries: 1, dl_1 is parked")
     nothing = story(callbacks=[], events=[], deliveries=[])
-    assert newest(nothing) == "Nothing is kept of it any more."
+    assert newest(nothing, AT) == "Nothing is kept of it any more."
 
 
 def test_json_has_the_same_data_in_plain_ascii() -> None:
