@@ -47,11 +47,7 @@ from gateway.telemetry.logs import configure
 # The modules that a command needs are imported inside it: `gateway --help` needs none of them.
 # ruff: noqa: PLC0415
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Receives what print providers and Stripe say about orders; delivers it as signed CloudEvents.",
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 app.add_typer(sourcing.app, name="sources")
 app.add_typer(subscriptions.app, name="subscriptions")
@@ -306,6 +302,22 @@ def secret(as_json: JsonObject = False) -> None:
 
     made = generate_secret()
     typer.echo(json.dumps({"secret": made}) if as_json else made)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Receives what print providers and Stripe say about orders; delivers it as signed CloudEvents."""
 
 
 @app.command()

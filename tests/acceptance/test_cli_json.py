@@ -206,6 +206,7 @@ def test_completion_is_installed_only_when_it_is_asked_for(
     monkeypatch.setenv("HOME", str(tmp_path))
     assert "--install-completion" in run("--help").text
     assert run("version").code == 0
+    assert run("--version").text == run("version").text != ""
     assert list(tmp_path.iterdir()) == []
 
 
