@@ -273,7 +273,7 @@ class Connection(asyncio.Protocol):
             self._headers = {}
             return
         self._complete = True
-        self._keep_alive = self._parser.should_keep_alive()
+        self._keep_alive = self._parser.should_keep_alive() and not self._promises_more()
 
     # What follows.
 
@@ -287,6 +287,16 @@ class Connection(asyncio.Protocol):
             self.abort(self._failure(Failure.PROTOCOL, "changed its protocol unasked"))
         else:
             self.abort(self._failure(Failure.PROTOCOL, f"brought no valid HTTP/1.1: {error}"))
+
+    def _promises_more(self) -> bool:
+        """Whether a 204 tells of a body, which none may have (RFC 9110 8.6).
+
+        Who tells of one sends it, a moment later: in front of the next answer, if we waited for one.
+        """
+        headers = self._headers
+        return self._status == 204 and (
+            headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+        )
 
     def _ends_with_connection(self) -> bool:
         """Whether the end of the connection is the end of the answer (RFC 9112 6.3, rule 8)."""
