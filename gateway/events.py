@@ -23,6 +23,7 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from gateway.errors import GatewayError
+from gateway.media import out_of_json
 from gateway.models import Event, Line, Millis, Money, Shipment
 
 SCHEMA_VERSION = "v1"
@@ -390,11 +391,12 @@ def binary(body: bytes) -> tuple[list[tuple[str, str]], bytes]:
     Header values are percent-encoded by rule CE-5: space, `"`, `%` and all beyond printable ASCII.
     """
     attributes = _envelope_decoder.decode(body)
-    data = bytes(attributes.pop("data", Raw(b"")))
+    content_type = msgspec.json.decode(attributes.pop("datacontenttype", _JSON_TYPE))
+    content_type = content_type or "application/json"
+    data = out_of_json(bytes(attributes.pop("data", Raw(b""))), content_type)
     if "data_base64" in attributes:
         data = b64decode(msgspec.json.decode(attributes.pop("data_base64"), type=str))
-    content_type = msgspec.json.decode(attributes.pop("datacontenttype", _JSON_TYPE))
-    headers = [("content-type", content_type or "application/json")]
+    headers = [("content-type", content_type)]
     for name, raw in attributes.items():
         value = msgspec.json.decode(raw)
         if value is None:  # as if it were not there (JSON format, 2.2)

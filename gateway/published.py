@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from gateway.errors import BadRequest
+from gateway.media import is_json
 from gateway.models import Millis
 
 STRUCTURED = "application/cloudevents+json"
@@ -25,7 +26,6 @@ MOST = 100  # events in a batch
 _NAME = re.compile(r"[a-z0-9]{1,64}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 _ESCAPED = re.compile(rb"%[0-9A-Fa-f]{2}")
-_JSON = re.compile(r"(application|text)/([a-z0-9.!#$&^_-]+\+)?json", re.ASCII)
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef]|[\ufffe\uffff]")
 LARGEST_INTEGER = 2**31 - 1
 _YEAR_10000 = 253_402_300_800_000  # in milliseconds; a fraction may round up to it
@@ -228,8 +228,3 @@ def _time(attributes: Mapping[str, Any], prefix: str) -> Millis | None:
     if not 0 <= at < _YEAR_10000:
         raise BadRequest(f"{prefix}time: before 1970, or after the year 9999")
     return Millis(at)
-
-
-def is_json(content_type: str) -> bool:
-    """Whether data of this media type are JSON (JSON format, 3.1)."""
-    return _JSON.fullmatch(content_type.partition(";")[0].strip().lower()) is not None

@@ -25,7 +25,7 @@ LAYERS = [  # a part may import only from the lines below its own
     "egress stores providers",
     "telemetry matching retries breaker consent fitting originals remedies",
     "events filters flat news published shown signing sealing keys inbox",
-    "models",
+    "models media",
     "errors",
     "__version__",
 ]

@@ -206,6 +206,33 @@ def test_binary_carries_data_byte_for_byte() -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "written", "payload"),
+    [
+        ("text/plain", b'"h\\u00e9 \\"x\\"\\n"', 'hé "x"\n'.encode()),
+        ("text/csv; charset=utf-8", b'""', b""),
+        ("application/xml", b'"<a/>"', b"<a/>"),
+        ("text/plain", b'{"a": 1}', b'{"a": 1}'),
+        ("application/json", b'"text"', b'"text"'),
+        ("application/vnd.shop+json", b'"text"', b'"text"'),
+        ("", b'"text"', b'"text"'),
+    ],
+)
+def test_binary_carries_text_that_is_no_json_as_what_it_is(
+    kind: str, written: bytes, payload: bytes
+) -> None:
+    """JSON format 3.1.1: only there it is a JSON string."""
+    event = b'{"specversion":"1.0","datacontenttype":"%b","data":%b}' % (kind.encode(), written)
+    headers, body = binary(event)
+    assert (dict(headers)["content-type"], body) == (kind or "application/json", payload)
+
+
+def test_binary_carries_bytes_as_they_are() -> None:
+    """Also those that look like a string of JSON."""
+    event = b'{"specversion":"1.0","datacontenttype":"text/csv","data_base64":"ImEiLCJiIg=="}'
+    assert binary(event)[1] == b'"a","b"'
+
+
+@pytest.mark.parametrize(
     "content_type",
     ["application/cloudevents+json; charset=utf-8", "application/json"],
 )

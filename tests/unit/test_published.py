@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
 from gateway.events import parse
-from gateway.published import BATCHED, STRUCTURED, is_json, read
+from gateway.media import is_json
+from gateway.published import BATCHED, STRUCTURED, read
 
 EVENT = {
     "specversion": "1.0",
