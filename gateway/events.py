@@ -23,7 +23,7 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from gateway.errors import GatewayError
-from gateway.media import out_of_json
+from gateway.media import check_data_type, out_of_json
 from gateway.models import Event, Line, Millis, Money, Shipment
 
 SCHEMA_VERSION = "v1"
@@ -389,10 +389,12 @@ def binary(body: bytes) -> tuple[list[tuple[str, str]], bytes]:
     """The headers and the data of a structured event in binary mode (HTTP binding, 3.1).
 
     Header values are percent-encoded by rule CE-5: space, `"`, `%` and all beyond printable ASCII.
+    ValueError where its data cannot be sent so.
     """
     attributes = _envelope_decoder.decode(body)
     content_type = msgspec.json.decode(attributes.pop("datacontenttype", _JSON_TYPE))
     content_type = content_type or "application/json"
+    check_data_type(content_type)  # what is stored may come from an older program
     data = out_of_json(bytes(attributes.pop("data", Raw(b""))), content_type)
     if "data_base64" in attributes:
         data = b64decode(msgspec.json.decode(attributes.pop("data_base64"), type=str))

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from gateway.errors import BadRequest
-from gateway.media import is_json
+from gateway.media import check_data_type, is_json
 from gateway.models import Millis
 
 STRUCTURED = "application/cloudevents+json"
@@ -197,6 +197,11 @@ def _published(
         raise BadRequest(f'{prefix}specversion: expected "1.0"')
     required = {name: _text(attributes, name, prefix) for name in ("id", "source", "type")}
     subject = _text(attributes, "subject", prefix) if "subject" in attributes else None
+    kind = attributes.get("datacontenttype", "application/json")
+    try:
+        check_data_type(str(kind))
+    except ValueError as error:
+        raise BadRequest(f"{_named_type(prefix)}: {error}") from None
     return Published(
         **required,
         subject=subject,
@@ -205,6 +210,11 @@ def _published(
         envelope=envelope,
         data=data,
     )
+
+
+def _named_type(prefix: str) -> str:
+    """Where the content type of the data stands."""
+    return "content-type" if prefix == "ce-" else f"{prefix}datacontenttype"
 
 
 def _text(attributes: Mapping[str, Any], name: str, prefix: str) -> str:

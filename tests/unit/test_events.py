@@ -232,6 +232,15 @@ def test_binary_carries_bytes_as_they_are() -> None:
     assert binary(event)[1] == b'"a","b"'
 
 
+@pytest.mark.parametrize("kind", ["application/cloudevents+json", "Application/CloudEvents-x"])
+def test_data_that_would_be_read_as_another_event_are_not_sent_in_binary_mode(kind: str) -> None:
+    """HTTP binding 3: the content type alone tells a consumer that the body is an event."""
+    inner = {"specversion": "1.0", "id": "1", "source": "/a", "type": "order.paid"}
+    event = inner | {"type": "com.example", "datacontenttype": kind, "data": inner}
+    with pytest.raises(ValueError, match="read as another event"):
+        binary(json.dumps(event).encode())
+
+
 @pytest.mark.parametrize(
     "content_type",
     ["application/cloudevents+json; charset=utf-8", "application/json"],

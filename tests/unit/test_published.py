@@ -120,6 +120,16 @@ def test_a_binary_event_gets_the_envelope_of_the_json_format() -> None:
         (text(data_base64="aaaa"), "exclude each other"),
         (text(data="-", data_base64="a"), "$.data_base64"),
         (text(data="-", data_base64=5), "$.data_base64"),
+        (text(datacontenttype="text"), "$.datacontenttype: expected a content-type"),
+        (text(datacontenttype=" text/plain"), "$.datacontenttype: expected a content-type"),
+        (text(datacontenttype='text/x; charset="ü"'), "$.datacontenttype: expected a content-type"),
+        (text(datacontenttype="a/b\u2028"), "$.datacontenttype: expected a content-type"),
+        (text(datacontenttype=""), "$.datacontenttype: expected a content-type"),
+        (
+            text(datacontenttype="application/cloudevents+json"),
+            "$.datacontenttype: an event within",
+        ),
+        (text(datacontenttype="Application/CloudEvents-batch+json"), "an event within an event"),
     ],
 )
 def test_what_is_wrong_is_named(body: bytes, words: str) -> None:
@@ -151,6 +161,12 @@ def test_what_is_wrong_is_named(body: bytes, words: str) -> None:
             [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "/"), ("ce-type", "t")],
             b"{",
             "the data are no JSON",
+        ),
+        (
+            "nonsense",
+            [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "/"), ("ce-type", "t")],
+            b"x",
+            "content-type: expected a content-type",
         ),
     ],
 )
