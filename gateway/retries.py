@@ -1,5 +1,6 @@
 """What follows an attempt: the answer table of design section 7, as data and one pure function."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -12,7 +13,10 @@ from gateway.models import Delivery, Failure, Millis, OnExhausted, Outcome, Subs
 LONGEST_WAIT = Millis(365 * 86_400_000)  # a `Retry-After` beyond it is as good as never
 MOST_BUGS = 3  # of one delivery, after which a bug of ours is no accident any more
 DAY = Millis(86_400_000)  # the longest wait that is granted where the schedule has no length
+LONGEST_TEXT = 500  # characters of a `Retry-After` that are read
 JITTER = 0.1  # of each delay, both ways, so that a fleet of retries does not march in step
+
+_ONE = re.compile(r"[A-Za-z]+,[^,]*|[^,]+")  # a date has a comma behind its weekday
 
 
 class DeliveryState(StrEnum):
@@ -202,10 +206,18 @@ def _hold(outcome: Outcome, now: Millis) -> Millis | None:
 
 
 def retry_after(value: bytes | None, now: float) -> Millis | None:
-    """`Retry-After` (RFC 9110 10.2.3), seconds or a date, as milliseconds from `now`."""
+    """`Retry-After` (RFC 9110 10.2.3), seconds or a date, as milliseconds from `now`.
+
+    It should stand there once. Where a proxy has added its own, the longest wait is kept to.
+    """
     if value is None:
         return None
-    text = value.decode("latin-1").strip()
+    text = value.decode("latin-1")[:LONGEST_TEXT]
+    waits = [_wait(part.strip(), now) for part in _ONE.findall(text)]
+    return max((wait for wait in waits if wait is not None), default=None)
+
+
+def _wait(text: str, now: float) -> Millis | None:
     if text.isascii() and text.isdigit():
         return Millis(min(int(text.lstrip("0")[:12] or 0) * 1000, LONGEST_WAIT))
     try:

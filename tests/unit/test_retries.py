@@ -133,6 +133,15 @@ def test_retry_after(status: int, wait: int | None, step: Step, due: int, hold: 
         (b"Thu, 99 Jan 2026 14:30:10 GMT", None),
         (b"Thu, 01 Jan 1970 00:00:00 +99999999999999999999", None),
         (b"Fri, 31 Dec 9999 23:59:59 -2359", LONGEST_WAIT),
+        (b"5, 30", 30_000),
+        (b"30,30", 30_000),
+        (b"30, soon", 30_000),
+        (b"Thu, 15 Jan 2026 14:30:10 GMT, Thu, 15 Jan 2026 14:30:20 GMT", 20_000),
+        (b"5, Thu, 15 Jan 2026 14:30:10 GMT", 10_000),
+        (b"Thu, 15 Jan 2026 14:30:10 GMT, 60", 60_000),
+        (b"Thursday, 15-Jan-26 14:30:10 GMT, 1", 10_000),
+        (b"Thu Jan 15 14:30:10 2026", 10_000),
+        (b",", None),
     ],
 )
 def test_the_header_in_seconds_and_as_a_date(value: bytes | None, milliseconds: int | None) -> None:
