@@ -142,7 +142,11 @@ def _check_signed(message_id: str, stamp: str) -> None:
 def _fields(headers: Headers) -> list[str]:
     """The values of the three headers, in the order of `NAMES`; each must be there once."""
     found: dict[str, str] = {}
-    for raw, value in headers.items() if isinstance(headers, Fields) else headers:
+    try:
+        pairs = [(n, v) for n, v in (headers.items() if isinstance(headers, Fields) else headers)]
+    except (TypeError, ValueError):
+        raise VerificationError("the headers are no pairs of name and value") from None
+    for raw, value in pairs:
         name = _text(raw).lower()
         if name in found:
             raise VerificationError(f"{name} came twice")
@@ -163,12 +167,17 @@ def _text(part: object) -> str:
 
 
 def _keys(secrets: Sequence[str]) -> list[bytes]:
-    if not secrets:
+    keys = []
+    for secret in secrets or ():
+        if not isinstance(secret, str):  # bytes, or what an unset variable gives
+            raise VerificationError(f"a secret is text that begins with {PREFIX}")
+        try:
+            keys.append(parse_secret(secret))
+        except ValueError as error:
+            raise VerificationError(str(error)) from None
+    if not keys:
         raise VerificationError("no secret was given")
-    try:
-        return [parse_secret(secret) for secret in secrets]
-    except ValueError as error:
-        raise VerificationError(str(error)) from None
+    return keys
 
 
 def _any_equal(given: Sequence[bytes], expected: Sequence[bytes]) -> bool:

@@ -305,6 +305,20 @@ def test_a_header_that_is_no_text_is_refused(value: Any) -> None:
             verify(BODY, fields, SECRET, now=AT)
 
 
+@pytest.mark.parametrize(
+    "fields", [None, 5, "text", b"bytes", [(b"a",)], [(b"a", b"b", b"c")], [5], {"a", "b"}]
+)
+def test_headers_of_no_form_at_all_are_refused(fields: Any) -> None:
+    with pytest.raises(VerificationError, match="no pairs of name and value"):
+        verify(BODY, fields, SECRET, now=AT)
+
+
+@pytest.mark.parametrize("secrets", [None, (), [], [None], [SECRET, None], SECRET.encode(), [5]])
+def test_secrets_that_are_no_text_are_refused(secrets: Any) -> None:
+    with pytest.raises(VerificationError, match="secret"):
+        verify(BODY, headers(), secrets, now=AT)
+
+
 def test_no_clock_that_has_lost_its_way_lets_an_old_delivery_in() -> None:
     for now in (float("nan"), float("inf"), float("-inf"), 0.0):
         with pytest.raises(VerificationError, match="s off"):
