@@ -20,7 +20,7 @@ from gateway.config.reader import (
 from gateway.config.secrets import Vault
 from gateway.config.settings import PROFILES, ProfileName, Settings, SubscriptionSettings
 from gateway.config.values import Secret
-from gateway.egress.headers import check_header, check_headers, header_value
+from gateway.egress.headers import check_header, check_header_name, check_headers, header_value
 from gateway.egress.rules import Target, parse_target
 from gateway.models import Millis, Mode, Ordering
 from gateway.telemetry.redaction import SECRET_WORDS
@@ -145,6 +145,8 @@ class SubscriptionReader:
 
     def _headers(self, written: Mapping[str, Secret], place: Place) -> dict[str, Secret]:
         """The values as they are sent; no sentence shows one."""
+        for name in written:
+            _check_name(name, place.key(name))
         found = {
             name: self._vault.fill_one(
                 value,
@@ -190,6 +192,17 @@ def guess_profile(target: Target) -> ProfileName:
     if b"/webhook/" in path or b"/webhook-test/" in path:
         return "n8n"
     return "service"
+
+
+def _check_name(name: str, place: Place) -> None:
+    """Before the value is looked at: no value would help."""
+    try:
+        check_header_name(name)
+    except ValueError as error:
+        sentence = sentence_of(error)
+    else:
+        return
+    raise place.error(f"{sentence}; leave it out")
 
 
 def _header(name: str, text: str) -> bytes:

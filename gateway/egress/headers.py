@@ -45,6 +45,14 @@ def check_header(name: str, value: bytes) -> None:
     The sentence names the header and never shows its value, which is a secret. `User-Agent` is
     taken and stands in place of the gateway's.
     """
+    check_header_name(name)
+    check_value(name, value)
+    if len(line(name, value)) > TOTAL:
+        raise ValueError(f"The header {name[:SHOWN]!r} is longer than {TOTAL // 1024} KiB.")
+
+
+def check_header_name(name: str) -> None:
+    """Return when a header of this name may be set; else ValueError with one sentence."""
     shown = repr(name[:SHOWN])
     if _TOKEN.fullmatch(name) is None:
         raise ValueError(f"{shown} is not a header name (RFC 9110 5.6.2).")
@@ -53,9 +61,6 @@ def check_header(name: str, value: bytes) -> None:
     reason = _REFUSED.get(key) or next(prefixes, None)
     if reason is not None:
         raise ValueError(f"The header {shown} cannot be set: it {reason}.")
-    check_value(name, value)
-    if len(line(name, value)) > TOTAL:
-        raise ValueError(f"The header {shown} is longer than {TOTAL // 1024} KiB.")
 
 
 def check_value(name: str, value: bytes) -> None:

@@ -45,7 +45,12 @@ BAD = [
     (subscription('headers = { X-Shop = "" }'), f"{SUB}.headers.X-Shop", "is empty"),
     (subscription('headers = { X-Shop = "${NO}" }'), f"{SUB}.headers.X-Shop", "NO is not set"),
     (subscription('headers = { X-Shop = "${file:no}" }'), f"{SUB}.headers.X-Shop", "No such file"),
-    (subscription('headers = { Host = "a" }'), f"{SUB}.headers.Host", "comes from the URL"),
+    (
+        subscription('headers = { Host = "a" }'),
+        f"{SUB}.headers.Host",
+        "comes from the URL; leave it out",
+    ),
+    (subscription('headers = { Host = "${NO}" }'), f"{SUB}.headers.Host", "the URL; leave it out"),
     (subscription('headers = { Connection = "a" }'), f"{SUB}.headers.Connection", "9110 7.6.1"),
     (subscription('headers = { webhook-id = "a" }'), f"{SUB}.headers.webhook-id", "own"),
     (subscription('headers = { "X Shop" = "a" }'), f'{SUB}.headers."X Shop"', "header name"),
