@@ -15,7 +15,7 @@ from gateway.cli.control import LATER, Done, act_on, ask, on_subscription, subsc
 from gateway.cli.look import Told, draw, read_here, say
 from gateway.cli.options import Place
 from gateway.cli.secret_files import Kept, keep_once
-from gateway.cli.tables import Column, View, local, to_json
+from gateway.cli.tables import Column, View, ahead, local, to_json
 from gateway.config.advice import about_subscription, shops_of
 from gateway.config.document import read_document
 from gateway.config.network import rules_of
@@ -271,7 +271,7 @@ def _health(found: SubscriptionDetail) -> Iterator[tuple[str, str]]:
     row = found.subscription
     yield "last success", "never" if row.last_success is None else local(row.last_success)
     yield "failing since", "" if row.failing_since is None else local(row.failing_since)
-    yield "waits until", "" if row.hold_until is None else local(row.hold_until)
+    yield "waits until", ahead(row.hold_until)
     times = f" (opened {found.trips} times in a row)" if found.trips > 1 else ""
     opened = "" if row.broken_until is None else f"open until {local(row.broken_until)}{times}"
     yield "breaker", opened or "closed"

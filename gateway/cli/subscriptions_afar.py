@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from gateway.cli.aim import Remote
 from gateway.cli.look import draw, read_afar, say
-from gateway.cli.tables import Column, View, filled, local, to_json
+from gateway.cli.tables import Column, View, ahead, filled, local, to_json
 from gateway.models import Millis
 from gateway.shown import shown
 from gateway.web.api.subscriptions import ShownSubscription
@@ -16,7 +16,6 @@ TIMES = {
     "expires_at": "is removed at",
     "last_success": "last success",
     "failing_since": "failing since",
-    "hold_until": "waits until",
     "broken_until": "breaker open until",
 }
 
@@ -52,7 +51,8 @@ def _view(rows: Sequence[ShownSubscription]) -> View:
             (
                 *(row.name, _state(row), "(pull)" if row.pull else urlsplit(row.url).netloc),
                 "never" if row.last_success is None else local(row.last_success),
-                *map(_time, (row.hold_until, row.failing_since, row.broken_until)),
+                ahead(row.hold_until),
+                *map(_time, (row.failing_since, row.broken_until)),
                 *(row.consent or "", row.reason or ""),
             )
             for row in rows
@@ -71,7 +71,9 @@ def _time(at: Millis | None) -> str:
 def _lines(found: ShownSubscription) -> Iterator[tuple[str, str]]:
     yield "state", _state(found)
     for name, value in shown(found).items():
-        if name in TIMES:
+        if name == "hold_until":
+            yield "waits until", ahead(found.hold_until)
+        elif name in TIMES:
             yield TIMES[name], _time(getattr(found, name))
         elif name not in {"name", "state"}:
             yield name, _text(value)

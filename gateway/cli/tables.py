@@ -7,6 +7,7 @@ characters, and no markup of theirs is read.
 import json
 import os
 import shlex
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from io import StringIO
@@ -96,6 +97,11 @@ def local(at: Millis, zone: tzinfo | None = None) -> str:
     """A time in the zone of this machine, or in `zone`: `2026-08-01T12:00:05+02:00`."""
     moment = datetime.fromtimestamp(at / 1000, UTC)
     return moment.astimezone(zone).isoformat(timespec="seconds")
+
+
+def ahead(at: Millis | None) -> str:
+    """A time that is yet to come, else nothing: the store keeps the end of a wait that is over."""
+    return "" if at is None or at <= time.time() * 1000 else local(at)
 
 
 def shortened(text: str, length: int = HEAD) -> str:
@@ -291,7 +297,8 @@ def subscriptions_view(rows: Sequence[SubscriptionRow]) -> View:
             (
                 *(row.name, row.state, row.host, str(row.unfinished)),
                 local(row.last_success) if row.last_success is not None else "never",
-                *map(_maybe_local, (row.hold_until, row.failing_since, row.broken_until)),
+                ahead(row.hold_until),
+                *map(_maybe_local, (row.failing_since, row.broken_until)),
                 row.handshake or "",
                 row.reason or "",
             )

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from gateway.cli.tables import (
     local,
     quarantine_view,
     shortened,
+    subscriptions_view,
     to_json,
     unlinked_view,
 )
@@ -40,6 +42,7 @@ from gateway.stores.views import (
     MappingRow,
     Routing,
     Story,
+    SubscriptionRow,
     UnlinkedRow,
 )
 
@@ -302,6 +305,24 @@ def test_story_has_every_fact_with_its_verdict() -> None:
         ("created", "event", "order.created #1", ""),
         ("fulfilment", "merged", "", "known"),
     ]
+
+
+@pytest.mark.parametrize(("ahead", "shown"), [(60_000, True), (-1, False)])
+def test_a_wait_that_is_over_is_not_shown(ahead: int, shown: bool) -> None:
+    row = SubscriptionRow(
+        name="sub",
+        state="active",
+        reason=None,
+        host="example.com",
+        hold_until=Millis(int(time.time() * 1000) + ahead),
+        last_success=None,
+        unfinished=0,
+        failing_since=None,
+        broken_until=None,
+        handshake=None,
+    )
+    titles = [column.title for column in subscriptions_view([row]).columns]
+    assert ("waits until" in titles) is shown
 
 
 def test_story_says_why_a_subscription_did_not_match() -> None:
