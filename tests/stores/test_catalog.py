@@ -383,7 +383,12 @@ def test_health_and_handshake_are_read_and_reset(run: Run) -> None:
         assert (status.health, status.handshake, status.state) == (health, denied, "gone")
         async with store.records() as records:
             (row, _) = await records.subscriptions()
-        assert (row.failing_since, row.broken_until, row.handshake) == (NOW, NOW + 9, "denied")
+        assert (row.failing_since, row.broken_until) == (NOW, NOW + 9)
+        assert row.handshake is None  # it was asked once, and does not want it any more
+        await store.catalog.sync([msgspec.structs.replace(A, origin="gateway.example.com"), B])
+        async with store.records() as records:
+            (row, _) = await records.subscriptions()
+        assert row.handshake == "denied"
         status = await store.catalog.resume("a")
         assert status.health == Health(failing_since=NOW)
         assert status.handshake == Handshake(secret="s")

@@ -34,6 +34,7 @@ CRM = Subscription(
     url="https://crm.example:8443/canary-of-a-path?token=canary-of-a-query",
     headers=(("Authorization", HEADER), ("X-Shop", b"berlin-canary")),
     declared=False,
+    origin="gateway.example.com",
 )
 SHAKEN = Handshake(state=Consent.DENIED, reason="no", secret=CONSENT, asked_for=f"o {CRM.url}")
 

@@ -88,18 +88,19 @@ async def subscription_detail(
         settings=settings,
         secrets=[SecretRow(made_at=made, expires_at=expires) for made, expires in secrets],
         trips=row[12],
-        handshake=_handshake_row(row[9]),
+        handshake=_wanted(settings, row[9]),
         history=None if row[13] is None else await _history(reading, row[13]),
     )
 
 
 def _row(row: Row) -> SubscriptionRow:
-    handshake = _handshake_row(row[9])
+    settings = _declared.decode(row[3])
+    handshake = _wanted(settings, row[9])
     return SubscriptionRow(
         name=row[0],
         state=row[1],
         reason=row[2],
-        host=urlsplit(_declared.decode(row[3])["url"]).netloc or FETCHED,
+        host=urlsplit(settings["url"]).netloc or FETCHED,
         hold_until=row[4],
         last_success=row[5],
         unfinished=row[6],
@@ -107,6 +108,11 @@ def _row(row: Row) -> SubscriptionRow:
         broken_until=row[8],
         handshake=None if handshake is None else handshake.state,
     )
+
+
+def _wanted(settings: Mapping[str, Any], packed: bytes | None) -> HandshakeRow | None:
+    """How a handshake stands that the settings ask for: it may have been asked for before only."""
+    return None if settings.get("origin") is None else _handshake_row(packed)
 
 
 def _handshake_row(packed: bytes | None) -> HandshakeRow | None:

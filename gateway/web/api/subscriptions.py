@@ -156,6 +156,8 @@ def fields_of(status: Status, principal: Principal, now: Condition | None = None
     )
     told = msgspec.structs.asdict(condition)
     consent = told.pop("handshake")
+    if subscription.origin is None:
+        consent = None  # it may have been asked for before
     return keys | {
         "id": f"{PREFIX}{subscription.id}",
         "name": subscription.name,
