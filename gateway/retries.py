@@ -14,6 +14,7 @@ LONGEST_WAIT = Millis(365 * 86_400_000)  # a `Retry-After` beyond it is as good 
 MOST_BUGS = 3  # of one delivery, after which a bug of ours is no accident any more
 DAY = Millis(86_400_000)  # the longest wait that is granted where the schedule has no length
 LONGEST_TEXT = 500  # characters of a `Retry-After` that are read
+ITS_LANE = "; its lane is parked"  # what the reason of a parked delivery ends with
 JITTER = 0.1  # of each delay, both ways, so that a fleet of retries does not march in step
 
 _ONE = re.compile(r"[A-Za-z]+,[^,]*|[^,]+")  # a date has a comma behind its weekday
@@ -181,7 +182,7 @@ def _exhausted(
 def _ended(subscription: Subscription, delivery: Delivery, reason: str) -> Decision:
     """Without success, for good; at the head of a lane that parks, what is behind it waits."""
     if delivery.lane is not None and subscription.on_exhausted is OnExhausted.PARK:
-        return Decision(step=Step.PARK, reason=f"{reason}; its lane is parked")
+        return Decision(step=Step.PARK, reason=reason + ITS_LANE)
     return Decision(step=Step.DEAD, reason=reason)
 
 

@@ -224,3 +224,24 @@ def test_ordering_can_be_switched_on_and_off_over_what_waits(tmp_path: Path) -> 
             await story(consumer)
 
     asyncio.run(whole())
+
+
+def test_a_parked_delivery_without_its_lane_is_a_dead_letter_that_says_why(tmp_path: Path) -> None:
+    async def story(consumer: Consumer) -> None:
+        consumer.answer = poisonous
+        parked = "SELECT state, reason FROM deliveries WHERE reason IS NOT NULL"
+        text = ordered(consumer.port, "final_status = [422]")
+        reason = "the endpoint answered 422, which is final here"
+        async with running(tmp_path, consumer, text) as world:
+            await lives(world, 1)
+            await world.until(lambda: world.rows(parked))
+            assert world.rows(parked) == [(-2, f"{reason}; its lane is parked")]
+        async with running(tmp_path, consumer, configuration(consumer.port)) as world:
+            await world.settled()
+            assert world.rows(parked) == [(3, reason)]
+
+    async def whole() -> None:
+        async with consuming() as consumer:
+            await story(consumer)
+
+    asyncio.run(whole())

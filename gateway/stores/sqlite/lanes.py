@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.models import Delivery, Millis, Ordering
-from gateway.retries import CODES, DeliveryState
+from gateway.retries import CODES, ITS_LANE, DeliveryState
 from gateway.stores.sqlite.writer import Batch
 
 BATCHED = CODES[DeliveryState.BATCHED]
@@ -154,9 +154,9 @@ def reorder(connection: sqlite3.Connection, subscription: int, ordering: Orderin
     """
     if ordering is Ordering.NONE:
         connection.execute(
-            "UPDATE deliveries SET state = 3, finished_at = due WHERE subscription = ? AND state = ?"
-            " AND state < 2",
-            (subscription, PARKED),
+            "UPDATE deliveries SET state = 3, finished_at = due, reason = replace(reason, ?, '')"
+            " WHERE subscription = ? AND state = ? AND state < 2",
+            (ITS_LANE, subscription, PARKED),
         )
         connection.execute(
             "UPDATE deliveries SET lane = NULL, state = iif(state = ?, 0, state)"
