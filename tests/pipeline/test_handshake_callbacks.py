@@ -187,6 +187,26 @@ def test_a_new_url_gets_nothing_before_it_has_consented(tmp_path: Path) -> None:
     told(story)
 
 
+def test_the_consent_of_a_former_url_is_not_shown_for_a_new_one(tmp_path: Path) -> None:
+    """Also while nobody is asked, because the subscription is paused."""
+
+    async def story(endpoint: Endpoint) -> None:
+        async with running(tmp_path, endpoint, asking(endpoint.port)) as world:
+            await world.until(lambda: handshake(world) and handshake(world).state == "granted")
+            await world.gateway.pause("good")
+        async with running(tmp_path, endpoint, asking(endpoint.port)) as world:
+            assert handshake(world).state is Consent.GRANTED
+        async with running(tmp_path, endpoint, asking(endpoint.port, path="/new")) as world:
+            assert handshake(world) is None
+            endpoint.seen.clear()
+            await world.shop(shop_event(1))
+            await world.gateway.resume("good")
+            await world.settled()
+            assert [seen.path for seen in endpoint.seen] == ["/new"]
+
+    told(story)
+
+
 def test_without_handshake_in_the_file_any_more_it_is_sent(tmp_path: Path) -> None:
     async def story(endpoint: Endpoint) -> None:
         endpoint.consent = refuse(405)

@@ -29,6 +29,7 @@ from gateway.stores.sqlite.subscriptions import (
     PRESENT,
     described,
     find,
+    follow_consent,
     insert,
     note_revision,
     opened,
@@ -234,12 +235,16 @@ def _sync(batch: Batch, declared: Sequence[Subscription]) -> None:
     for subscription in declared:
         step_aside(batch.connection, subscription.name)
         row = execute(
-            "SELECT id, declared FROM subscriptions WHERE name = ?", (subscription.name,)
+            "SELECT id, declared, made IS NULL FROM subscriptions WHERE name = ?",
+            (subscription.name,),
         ).fetchone()
         if row is None:
             insert(batch.connection, subscription, made=None)
             continue
-        _follow(batch, row[0], _stored.decode(row[1]), subscription)
+        before = _stored.decode(row[1])
+        _follow(batch, row[0], before, subscription)
+        if row[2]:  # of another one the URL is not known here
+            follow_consent(batch, row[0], before.get("url"), before.get("origin"), subscription)
         execute("DELETE FROM secrets WHERE subscription = ?", (row[0],))
         execute(
             "UPDATE subscriptions SET declared = ?, enabled = ?, made = NULL, headers = NULL,"

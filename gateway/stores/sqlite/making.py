@@ -21,6 +21,7 @@ from gateway.stores.sqlite.subscriptions import (
     Row,
     described,
     find,
+    follow_consent,
     insert,
     note_revision,
     opened,
@@ -113,6 +114,7 @@ def change(
     if moved and after.owner and _with_url(batch, sealer, after) is not None:
         raise Conflict("url: this key has made another subscription for that URL")
     _write(batch, sealer, before, after)
+    follow_consent(batch, row.number, before.url, before.origin, after)
     return row.number
 
 

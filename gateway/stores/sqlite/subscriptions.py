@@ -158,6 +158,19 @@ def note_revision(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO revisions (subscriptions) VALUES (?)", (names,))
 
 
+def follow_consent(
+    batch: Batch, number: int, url: str | None, origin: str | None, now: Subscription
+) -> None:
+    """Forget the consent to what was asked for by `url` and `origin`, when that is not this any more.
+
+    While nothing is asked for, what was agreed to before is kept.
+    """
+    if url != now.url or len({origin, now.origin} - {None}) > 1:
+        batch.connection.execute(
+            "UPDATE subscriptions SET handshake = NULL, consent = NULL WHERE id = ?", (number,)
+        )
+
+
 def revive(batch: Batch, number: int) -> None:
     """As if nothing had failed, but that it is still failing: only a delivery shows the contrary."""
     execute = batch.connection.execute
