@@ -14,6 +14,7 @@ from tests.pipeline.handshaking import (
     GRANT,
     HOUR,
     NOW,
+    ORIGIN,
     Endpoint,
     asking,
     asking_of,
@@ -203,6 +204,33 @@ def test_the_consent_of_a_former_url_is_not_shown_for_a_new_one(tmp_path: Path) 
             await world.gateway.resume("good")
             await world.settled()
             assert [seen.path for seen in endpoint.seen] == ["/new"]
+
+    told(story)
+
+
+def test_one_of_no_file_is_asked_in_the_name_that_the_gateway_has_now(tmp_path: Path) -> None:
+    async def story(endpoint: Endpoint) -> None:
+        endpoint.consent = lambda _: (200, {"WebHook-Allowed-Origin": "*"}, b"")
+        text = asking(endpoint.port, "enabled = false")
+        keys = {
+            "url": f"http://127.0.0.1:{endpoint.port}/made",
+            "types": "order.*",
+            "handshake": True,
+        }
+        async with running(tmp_path, endpoint, text) as world:
+            await world.gateway.subscribe("made", keys)
+            await world.until(lambda: endpoint.asked)
+        async with running(tmp_path, endpoint, text) as world:
+            await asyncio.sleep(0.2)
+            assert len(endpoint.asked) == 1
+        text = text.replace(ORIGIN, "new.example.com")
+        async with running(tmp_path, endpoint, text) as world:
+            await world.shop(shop_event(1))
+            await world.settled()
+        asked = [seen.headers["webhook-request-origin"] for seen in endpoint.asked]
+        assert asked == [ORIGIN, "new.example.com"]
+        (seen,) = endpoint.seen
+        assert seen.headers["webhook-request-origin"] == "new.example.com"
 
     told(story)
 
