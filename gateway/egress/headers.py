@@ -13,7 +13,10 @@ SHOWN = 60  # characters of a refused name that the sentence repeats
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 _VALUE = re.compile(rb"(?:[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)?")  # RFC 9110 5.5
-_BASIC = re.compile(r"(?P<scheme>basic) (?P<credentials>[^:]*:.*)", re.IGNORECASE | re.DOTALL)
+_CONTROL = r"\x00-\x08\x0a-\x1f\x7f"  # never part of credentials (RFC 7617 2)
+_BASIC = re.compile(
+    rf"(?P<scheme>basic) (?P<credentials>[^:{_CONTROL}]*:[^{_CONTROL}]*)", re.IGNORECASE
+)
 
 _HOP = "belongs to one connection (RFC 9110 7.6.1), which the gateway keeps itself"
 _FRAME = "is part of how the gateway sends a request"
@@ -87,8 +90,8 @@ def check_headers(headers: Sequence[tuple[str, bytes]]) -> None:
 def header_value(name: str, text: str) -> bytes:
     """The bytes of a value as it was written; `Basic USER:PASSWORD` gets its base64 (RFC 7617 2).
 
-    A colon never stands in base64, so what is encoded already is left alone. Nothing is judged
-    here: `check_header` refuses what a header cannot hold.
+    A colon never stands in base64, so what is encoded already is left alone, and so is what has a
+    control character. Nothing is judged here: `check_header` refuses what a header cannot hold.
     """
     found = _BASIC.fullmatch(text) if name.lower() == "authorization" else None
     if found is None:

@@ -119,6 +119,18 @@ def test_all_together_have_a_limit() -> None:
         check_header("A", b"y" * TOTAL)
 
 
+CREDENTIALS = st.characters(
+    codec="utf-8", exclude_characters="\x7f", min_codepoint=32
+)  # RFC 7617 2
+
+
+@pytest.mark.parametrize("secret", ["shop:two\r\nlines", "shop:\x00", "sh\x7fop:secret"])
+def test_credentials_with_a_control_character_are_refused(secret: str) -> None:
+    """They would be sent as base64, and never be those that the consumer knows."""
+    with pytest.raises(ValueError, match="printable ASCII on one line"):
+        check_header("Authorization", header_value("Authorization", f"Basic {secret}"))
+
+
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
@@ -130,6 +142,8 @@ def test_all_together_have_a_limit() -> None:
         ("Authorization", "Basic c2hvcDpzZWNyZXQ=", b"Basic c2hvcDpzZWNyZXQ="),
         ("Authorization", "Bearer a:b", b"Bearer a:b"),
         ("Authorization", "Basic", b"Basic"),
+        ("Authorization", "Basic a:b\r\nX: y", b"Basic a:b\r\nX: y"),
+        ("Authorization", "Basic a\x00:b", b"Basic a\x00:b"),
         ("X-Authorization", "Basic shop:secret", b"Basic shop:secret"),
         ("X-Key", "é", "é".encode()),
         ("X-Key", "\udcff", b"\xff"),
@@ -141,7 +155,10 @@ def test_basic_credentials_get_their_base64_and_all_else_stays(
     assert header_value(name, text) == value
 
 
-@given(st.text(max_size=20).filter(lambda user: ":" not in user), st.text(max_size=20))
+@given(
+    st.text(CREDENTIALS, max_size=20).filter(lambda user: ":" not in user),
+    st.text(CREDENTIALS, max_size=20),
+)
 def test_basic_credentials_come_back_whole(user: str, password: str) -> None:
     value = header_value("Authorization", f"Basic {user}:{password}")
     check_header("Authorization", value)
