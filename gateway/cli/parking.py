@@ -104,11 +104,11 @@ def _act(
 def _told(verb: str, lane: Lane, live: bool) -> str:
     of = f"order {lane.order} at subscription {lane.subscription}"
     if verb == "release":
-        told = f"dl_{lane.delivery}, {of}, is due now, at the beginning of its schedule"
+        told = f"{lane.delivery}, {of}, is due now, at the beginning of its schedule"
     elif lane.next is None:
-        told = f"dl_{lane.delivery}, {of}, is given up; nothing waited behind it"
+        told = f"{lane.delivery}, {of}, is given up; nothing waited behind it"
     else:
-        told = f"dl_{lane.delivery}, {of}, is given up; dl_{lane.next} is due now"
+        told = f"{lane.delivery}, {of}, is given up; {lane.next} is due now"
     if not live:
         return clean(f"{told}{LATER}.")
     return clean(f"{told}." if lane.held is None else f"{told}. But {lane.held}.")

@@ -82,8 +82,8 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     subscription: str
     shop: str
     order: str
-    delivery: int
-    next: int | None
+    delivery: str
+    next: str | None
     held: str | None = None
 
 

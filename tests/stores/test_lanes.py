@@ -46,7 +46,7 @@ def test_a_lane_that_is_released_goes_on_from_its_head(run: Run) -> None:
         assert await states(store) == {1: -2, 2: -1, 3: -2}
         lane = await store.replays.release("a", "1", NOW)
         assert (lane.subscription, lane.shop, lane.order) == ("a", "default", "1")
-        assert (lane.delivery, lane.next, lane.held) == (1, 1, None)
+        assert (lane.delivery, lane.next, lane.held) == ("dl_1", "dl_1", None)
         claimed = await store.queue.claim({1: Wanted(9)}, NOW)
         (one,) = claimed.deliveries
         assert (one.id, one.attempts, one.first_at, one.number) == (1, 0, None, 1)
@@ -60,7 +60,7 @@ def test_a_lane_that_is_skipped_goes_on_behind_its_head(run: Run) -> None:
     async def story(store: Store) -> None:
         await parked(store, "1", "1", "2")
         lane = await store.replays.skip("a", "1", NOW)
-        assert (lane.delivery, lane.next) == (1, 2)
+        assert (lane.delivery, lane.next) == ("dl_1", "dl_2")
         assert await states(store) == {1: 3, 2: 0, 3: -2}
         found = await rows(store, "SELECT reason, finished_at FROM deliveries WHERE id = 1")
         assert found == [(SKIPPED, NOW)]
@@ -108,7 +108,7 @@ def test_two_shops_with_the_same_order(run: Run) -> None:
         with pytest.raises(Conflict, match=r"more than one shop \(default, other\)"):
             await store.replays.release("a", "1", NOW)
         lane = await store.replays.release("a", "1", NOW, shop="other")
-        assert (lane.shop, lane.delivery) == ("other", 2)
+        assert (lane.shop, lane.delivery) == ("other", "dl_2")
         assert (await store.replays.skip("a", "1", NOW)).shop == "default"
 
     run(story)

@@ -220,7 +220,7 @@ def told(lane: Parked, order: str, to: Standing, following: int | None) -> Lane:
         subscription=to.name,
         shop=lane.shop,
         order=order,
-        delivery=lane.delivery,
-        next=following,
+        delivery=f"dl_{lane.delivery}",
+        next=None if following is None else f"dl_{following}",
         held=to.held,
     )
