@@ -16,6 +16,7 @@ from gateway.models import Failure
 
 # Chunks of a byte each carry five bytes of framing; what costs more than this is no body.
 _FRAMING = 8
+_OTHERS = (b"R", b"I")  # of RTSP/1.0 and ICE/1.0, which the parser takes for HTTP
 _TICK = 0.001  # event loops round their timers to a millisecond
 
 
@@ -203,9 +204,13 @@ class Connection(asyncio.Protocol):
         if self._waiter is None:
             self.abort(self._failure(Failure.PROTOCOL, "brought bytes that were not asked for"))
             return
-        if not self._received:
-            self._first = self._clock()
+        first = not self._received
         self._received += len(data)
+        if first:
+            self._first = self._clock()
+            if data.lstrip(b"\r\n")[:1] in _OTHERS:
+                self.abort(self._failure(Failure.PROTOCOL, "brought no valid HTTP/1.1"))
+                return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:

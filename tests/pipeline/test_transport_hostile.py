@@ -44,6 +44,8 @@ pytestmark = [pytest.mark.slow, both_loops]
     [
         b"garbage\r\n\r\n",
         b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"RTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"\r\nICE/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
         b"\x16\x03\x01\x00\x00",
         b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
         b"HTTP/1.1 abc OK\r\n\r\n",
