@@ -59,6 +59,7 @@ class Operations:
 
     def __init__(self, writer: Writer, *, clock: Callable[[], Millis]) -> None:
         self._writer, self._clock = writer, clock
+        self._stamp = 0  # of the newest
 
     def subscription(self, kind: str, subscription: Subscription, reason: str) -> Event:
         """`gateway.subscription.<kind>`: `gone`, `paused`, `failing` or `recovered`."""
@@ -89,10 +90,12 @@ class Operations:
 
     def _event(self, kind: str, subject: str, data: msgspec.Struct) -> Event:
         now = self._clock()
+        # A subscription may fail, recover and fail again within a millisecond: two events.
+        self._stamp = max(now, self._stamp + 1)
         return self._writer.other_event(
             Raw(_encoder.encode(data)),
             event_type=kind,
-            occurrence=(subject, str(now)),
+            occurrence=(subject, str(self._stamp)),
             subject=subject,
             shop=SHOP,
             source=SOURCE,
