@@ -54,6 +54,7 @@ class Desk:
         health = status.health
         self.hold_until = status.hold_until or Millis(0)
         self.failing_since = health.failing_since
+        self._untold = False  # that it is failing: see `failed`
         self._breaker = Breaker(until=health.broken_until, trips=health.trips, random=self._random)
         self.streak = 0
 
@@ -76,19 +77,27 @@ class Desk:
         self.state = "gone"
 
     def succeeded(self, now: Millis, outcome: Outcome) -> bool:
-        """Note a delivery; whether the subscription was failing until now."""
-        failing = self.failing_since is not None
+        """Note a delivery; whether the subscription was said to be failing until now."""
+        failing = self.failing_since is not None and not self._untold
         self.last_success, self.failing_since, self.streak = now, None, 0
+        self._untold = False
         self._breaker.record(now, down=is_down(outcome), slots=self.subscription.slots)
         return failing
 
-    def failed(self, now: Millis, outcome: Outcome) -> bool:
-        """Note a failed attempt; whether the subscription is failing from now on."""
+    def failed(self, now: Millis, outcome: Outcome, *, tell: bool = True) -> bool:
+        """Note a failed attempt; whether it is to be said that the subscription is failing.
+
+        Without `tell` that is left to the next failure.
+        """
         self.streak += 1
         self._breaker.record(now, down=is_down(outcome), slots=self.subscription.slots)
-        if self.streak < FAILING or self.failing_since is not None:
+        if self.streak < FAILING:
             return False
-        self.failing_since = now
+        if self.failing_since is None:
+            self.failing_since, self._untold = now, True
+        if not self._untold or not tell:
+            return False
+        self._untold = False
         return True
 
     def open(self, now: Millis) -> bool:

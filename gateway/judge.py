@@ -11,6 +11,7 @@ from gateway.stores.base import Settlement
 
 logger = logging.getLogger("gateway.dispatcher")
 
+SAID_OF_FAILURES = {"gateway.subscription.failing", "gateway.subscription.recovered"}
 LOUD = {Step.DEAD, Step.PARK, Step.GONE, Step.PAUSE}
 
 
@@ -78,7 +79,10 @@ class Judge:
             desk.state = "paused"
             events.append(say("paused", subscription, decision.reason))
         counts = desk.state == "active" and outcome.failure is not Failure.INTERRUPTED
-        if counts and desk.failed(now, outcome):
+        # What is said of failures must not make more of them: two receivers of it, each failing
+        # now and then, would have the other one told for ever.
+        tell = delivery.event_type not in SAID_OF_FAILURES
+        if counts and desk.failed(now, outcome, tell=tell):
             reason = f"{desk.streak} attempts failed in a row; the last one: {_briefly(outcome)}"
             events.append(say("failing", subscription, reason))
         return tuple(events)

@@ -1,8 +1,11 @@
 """What many failures do to a subscription: it is said to be failing, its breaker opens, it comes back."""
 
 import asyncio
+import itertools
 import time
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -115,6 +118,10 @@ def test_of_operational_events_that_fail_nothing_is_said(tmp_path: Path) -> None
             assert len(types) == 1
 
     asyncio.run(story())
+
+
+def answering(statuses: Iterator[int], _: Delivered) -> tuple[int, dict[str, str], bytes]:
+    return next(statuses), {}, b""
 
 
 def quick(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
@@ -257,5 +264,31 @@ def test_what_is_said_of_a_failing_subscription_shows_no_secrets(
             # The operator finds it in the attempt log.
             (detail,) = world.rows("SELECT detail FROM attempts WHERE number = 1")[0]
             assert "CANARY" in detail
+
+    asyncio.run(story())
+
+
+def test_two_receivers_that_fail_now_and_then_do_not_keep_each_other_busy(tmp_path: Path) -> None:
+    """What is said of one is sent to the other, which fails at it: that is said no more."""
+
+    async def story() -> None:
+        async with AsyncExitStack() as stack:
+            consumer = await stack.enter_async_context(consuming())
+            receivers = [await stack.enter_async_context(consuming()) for _ in range(2)]
+            text = configuration(consumer.port)
+            for receiver, name in zip(receivers, "ab", strict=True):
+                answers = itertools.cycle([404] * 9 + [200])
+                receiver.answer = partial(answering, answers)
+                text += OPERATOR.replace("PORT", str(receiver.port)).replace(
+                    "[subscriptions.operator]",
+                    f"[subscriptions.{name}]\nschedule = {['10ms'] * 30}",
+                )
+            world = await stack.enter_async_context(running(tmp_path, consumer, text))
+            failures = iter([404] * 4)
+            consumer.answer = lambda _: (next(failures, 200), {}, b"")
+            await orders(world, 0, 2)
+            await world.settled()
+            told = "SELECT count(*) FROM events WHERE type GLOB 'gateway.subscription.*'"
+            assert world.rows(told) == [(2,)]
 
     asyncio.run(story())

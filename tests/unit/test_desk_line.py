@@ -8,10 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from gateway import dispatcher as module
-from gateway.desk import LINE
+from gateway.desk import FAILING, LINE, Desk
 from gateway.models import Failure, Millis, Outcome, Subscription
 from gateway.stores.base import Status
-from tests.unit.test_dispatcher import DELIVERY, ROOM, SLOTS, SUBSCRIPTION, Stage, play
+from tests.unit.test_dispatcher import DELIVERY, ROOM, SLOTS, STATUS, SUBSCRIPTION, Stage, play
 
 OTHER = replace(SUBSCRIPTION, id=2, name="b")
 ANSWERS = {
@@ -155,3 +155,26 @@ def test_a_line_spreads_over_all_slots_when_others_have_ended(
         assert desk().busy == SLOTS
 
     play(story)
+
+
+def desk() -> Desk:
+    return Desk(STATUS, lambda: Millis(0), random.random)
+
+
+def failures(desk: Desk, count: int, *, tell: bool) -> list[bool]:
+    return [desk.failed(Millis(1), ANSWERS["bad"], tell=tell) for _ in range(count)]
+
+
+def test_that_it_fails_is_told_by_the_next_failure_that_may() -> None:
+    one = desk()
+    assert failures(one, FAILING + 1, tell=False) == [False] * (FAILING + 1)
+    assert one.failing_since is not None
+    assert failures(one, 2, tell=True) == [True, False]
+    assert one.succeeded(Millis(2), ANSWERS["good"])
+
+
+def test_nobody_is_told_that_it_recovered_who_was_not_told_that_it_failed() -> None:
+    one = desk()
+    failures(one, FAILING, tell=False)
+    assert not one.succeeded(Millis(2), ANSWERS["good"])
+    assert failures(one, FAILING, tell=True) == [False] * (FAILING - 1) + [True]
