@@ -4,6 +4,8 @@ import asyncio
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -16,6 +18,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.stores.sqlite.opening import connect
 from tests.acceptance.faulty import (
     FaultyDisk,
     FullDisk,
@@ -300,6 +303,28 @@ def test_a_journal_whose_index_cannot_grow_is_a_full_disk(tmp_path: Path) -> Non
         assert await world.gateway.stop() == 0
 
     play(disk, tmp_path, story, "--wal-autocheckpoint", "1000000")
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_start_on_a_full_disk_says_what_to_do(tmp_path: Path, *, before: bool) -> None:
+    """With a database of before, and with none."""
+    disk = _faulty(tmp_path)
+    if before:
+        with closing(connect(disk.database)) as connection:
+            connection.execute("CREATE TABLE made (it)")
+    disk.arm("full")
+    opening = "import sys; from pathlib import Path; from gateway.stores.sqlite import opening;"
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{opening} opening.connect(Path(sys.argv[1]))", disk.database],
+        env={**os.environ, **disk.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last = ended.stderr.splitlines()[-1]
+    assert last.endswith(
+        f"StartupError: {disk.database} cannot be opened, because the disk is full: make space, and try again"
+    )
 
 
 @pytest.mark.slow

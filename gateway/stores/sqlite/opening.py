@@ -15,7 +15,17 @@ SYNCHRONOUS = "FULL"  # NORMAL lost acknowledged rows in 129 of 150 simulated po
 CACHE = 20 * 1024  # KiB of pages kept in memory
 BUSY = 2_000  # ms that another program which holds the file is waited for
 
+NO_ROOM_FOR_INDEX = (
+    sqlite3.SQLITE_IOERR_SHMSIZE
+)  # so a full disk is told when the WAL's index grows, and when it is made
+
 logger = logging.getLogger("gateway.store")
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Whether it says that the disk is full."""
+    code = getattr(error, "sqlite_errorcode", 0) or 0
+    return code & 0xFF == sqlite3.SQLITE_FULL or code == NO_ROOM_FOR_INDEX
 
 
 @contextmanager
@@ -96,6 +106,8 @@ def _configure(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _open_error(path: Path, error: sqlite3.Error) -> str:
+    if is_full(error):
+        return f"{path} cannot be opened, because the disk is full: make space, and try again"
     code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
     if code == sqlite3.SQLITE_NOTADB:
         return (

@@ -26,7 +26,7 @@ from gateway.stores.base import Handover
 from gateway.stores.callers import Callers
 from gateway.stores.migrate import migrate
 from gateway.stores.sqlite.checkpoints import Checkpoints
-from gateway.stores.sqlite.opening import connect
+from gateway.stores.sqlite.opening import connect, is_full
 
 CAPACITY = 2_000  # jobs that may wait; above it ingest answers 503
 BATCH = 256  # jobs in one transaction
@@ -39,9 +39,6 @@ PATIENCE = 2_000  # ms that the thread waits for another program which writes in
 logger = logging.getLogger("gateway.store")
 
 FATAL = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-NO_ROOM_FOR_INDEX = (
-    sqlite3.SQLITE_IOERR_SHMSIZE
-)  # so a full disk is told when the WAL's index grows
 OF_A_JOB = {
     sqlite3.SQLITE_ERROR,
     sqlite3.SQLITE_CONSTRAINT,
@@ -299,9 +296,9 @@ class Writer:
             return BatchFailed(self._explain(error))
 
     def _explain(self, error: sqlite3.Error) -> str:
-        code = getattr(error, "sqlite_errorcode", 0) or 0
-        if code & 0xFF == sqlite3.SQLITE_FULL or code == NO_ROOM_FOR_INDEX:
+        if is_full(error):
             return "the disk is full: make space, and the gateway goes on by itself"
+        code = getattr(error, "sqlite_errorcode", 0) or 0
         if code & 0xFF == sqlite3.SQLITE_IOERR or code & 0xFF in FATAL:
             # After a failed fsync nothing is known of what was written (security facts, section 0).
             self._failed = f"{self._path}: {error}: the gateway stops, restart it to recover"
