@@ -326,6 +326,10 @@ class Dispatcher:
             await self._queue.bury(number, "gone", self._clock())
         self._gone = gone
 
+    def abandon(self) -> None:
+        """The process ends at once: start nothing more, and what is cut off by that is no bug."""
+        self._stopping = True
+
     async def stop(self, grace: float) -> None:
         """Start nothing more, give attempts in flight `grace` seconds, record all outcomes."""
         self._stopping = True

@@ -123,6 +123,7 @@ class Process:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)  # a second one ends us at once: nothing is lost
         if self._failure:
+            self._gateway.dispatcher.abandon()
             return
         self._gateway.end_waiting()
         grace = self._settings.server.stop_grace
