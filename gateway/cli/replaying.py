@@ -27,6 +27,9 @@ def replay(
     ] = None,
     event: Annotated[str | None, typer.Option(metavar="ID", help="Of this event.")] = None,
     order: Annotated[str | None, typer.Option(help="Of all events of this order id.")] = None,
+    shop: Annotated[
+        str | None, typer.Option(help="Of this shop; several may have an order of that id.")
+    ] = None,
     subscription: Annotated[
         str | None, typer.Option(help="Of this subscription.", autocompletion=known_subscriptions)
     ] = None,
@@ -52,7 +55,7 @@ def replay(
     from gateway.cli import jobs, look
     from gateway.stores.replaying import Chosen
 
-    filters = (event, order, subscription, event_type, since, until, state)
+    filters = (event, order, shop, subscription, event_type, since, until, state)
     some = any(one is not None for one in filters)
     if job is not None:
         if some or delivery is not None or dry_run:
@@ -63,13 +66,14 @@ def replay(
         return
     if delivery is None and not some:
         raise StartupError(
-            "say what to send again: --delivery, --event, --order, --subscription, --type, --since,"
-            " --until, --state"
+            "say what to send again: --delivery, --event, --order, --shop, --subscription, --type,"
+            " --since, --until, --state"
         )
     chosen = Chosen(
         delivery=None if delivery is None else jobs.number_of(delivery),
         event=event,
         order=order,
+        shop=shop,
         subscription=subscription,
         type=event_type,
         since=jobs.moment("--since", since),

@@ -15,13 +15,14 @@ from gateway.models import Millis
 class Chosen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which deliveries to send again; what is None does not matter, the rest must all hold.
 
-    `since` and `until` bound when the event was recorded, `until` not included. `type` is a pattern
+    `shop` is whose the event is. `since` and `until` bound when the event was recorded, `until` not included. `type` is a pattern
     as in a subscription (`order.paid`, `order.*`). `state` is a `DeliveryState`.
     """
 
     delivery: int | None = None
     event: str | None = None
     order: str | None = None
+    shop: str | None = None
     subscription: str | None = None
     type: str | None = None
     since: Millis | None = None

@@ -20,6 +20,7 @@ from gateway.stores.base import Wanted
 from gateway.stores.registry import Store, make_store
 from gateway.stores.replaying import Chosen, Replay
 from gateway.stores.sqlite import choosing, replays
+from gateway.stores.sqlite.keys import key
 from tests.stores.test_behaviour import NOW, settlement
 from tests.stores.test_replays import A, B, Run, only, rows, sent, told
 
@@ -88,6 +89,32 @@ def test_by_event(run: Run) -> None:
         assert await chosen_by(store, Chosen(event=event)) == [3, 4]
         assert await chosen_by(store, Chosen(event=event, subscription="b")) == [4]
         assert await chosen_by(store, Chosen(event=event, order="1")) == []
+
+    run(story)
+
+
+def test_by_the_shop_where_two_have_an_order_of_one_number(run: Run) -> None:
+    async def story(store: Store) -> None:
+        await told(store, "1", "1")
+        await rows(store, "UPDATE deliveries SET state = 2")
+        await rows(store, "INSERT INTO shops VALUES ('two')")
+        await rows(
+            store,
+            "INSERT INTO orders (key, shop, order_id, seq, updated_at, state)"
+            " VALUES (?, 'two', '1', 1, ?, x'')",
+            *(key("two", "1"), NOW),
+        )
+        await rows(
+            store,
+            "UPDATE events SET shop = 'two',"
+            " order_row = (SELECT id FROM orders WHERE shop = 'two') WHERE id = 2",
+        )
+        assert await chosen_by(store, Chosen(order="1")) == [1, 2, 3, 4]
+        assert await chosen_by(store, Chosen(order="1", shop="default")) == [1, 2]
+        assert await chosen_by(store, Chosen(order="1", shop="two", subscription="a")) == [3]
+        assert await chosen_by(store, Chosen(shop="two")) == [3, 4]
+        with pytest.raises(NotFound, match="there is no order 1 of shop three"):
+            await store.replays.preview(Chosen(order="1", shop="three"))
 
     run(story)
 

@@ -68,15 +68,16 @@ async def resolve(fetch: Fetch, chosen: Chosen) -> Scope:
         rows = await fetch(EVENT_ROW, (chosen.event, chosen.event))
         events = tuple(row[0] for row in rows or _missing(f"event {chosen.event}"))
     elif chosen.order is not None:
-        orders = await _orders(fetch, chosen.order)
+        orders = await _orders(fetch, chosen.order, chosen.shop)
     return Scope(chosen=chosen, events=events, orders=orders, subscription=subscription)
 
 
-async def _orders(fetch: Fetch, order: str) -> tuple[int, ...]:
-    shops = await fetch("SELECT shop FROM shops", ())
+async def _orders(fetch: Fetch, order: str, shop: str | None) -> tuple[int, ...]:
+    shops = await fetch("SELECT shop FROM shops WHERE ? IS NULL OR shop = ?", (shop, shop))
     keys = [key(row[0], order) for row in shops]
     rows = await fetch(f"SELECT id FROM orders WHERE key IN ({marks(keys)})", keys)  # noqa: S608
-    return tuple(row[0] for row in rows or _missing(f"order {order}"))
+    whose = "" if shop is None else f" of shop {shop}"
+    return tuple(row[0] for row in rows or _missing(f"order {order}{whose}"))
 
 
 def _missing(what: str) -> Sequence[Sequence[Any]]:
@@ -175,6 +176,8 @@ def conditions(scope: Scope, upto: int) -> list[Condition]:
         found.append(("e.event_id = ?", [chosen.event]))
     if chosen.order is not None:
         found.append(("e.order_id = ?", [chosen.order]))
+    if chosen.shop is not None:
+        found.append(("e.shop = ?", [chosen.shop]))
     if chosen.type is not None:
         found.append(of_type(chosen.type))
     if chosen.since is not None:

@@ -61,6 +61,7 @@ class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     delivery: str | None = None
     event: str | None = None
     order: str | None = None
+    shop: str | None = None
     subscription: str | None = None
     type: str | None = None
     since: Time | None = None
@@ -96,6 +97,7 @@ async def start_replay(call: Call[Nothing, ReplayRequest]) -> Replay | Preview:
             delivery=_number(wanted.delivery),
             event=wanted.event,
             order=wanted.order,
+            shop=wanted.shop,
             subscription=wanted.subscription,
             type=wanted.type,
             since=time_of("since", wanted.since),

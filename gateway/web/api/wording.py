@@ -117,6 +117,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "delivery": "This delivery, such as `dl_7`.",
         "event": "Those of this event, by its id.",
         "order": "Those of this order.",
+        "shop": "Those of events of this shop.",
         "subscription": "Those of this subscription, by its name.",
         "type": "Those of this event type, or of a pattern such as `order.*`.",
         "since": "Events that were recorded then or later, as an RFC 3339 time.",
