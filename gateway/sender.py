@@ -9,7 +9,7 @@ from gateway import __version__
 from gateway.egress.answer import Answer, AttemptFailed
 from gateway.egress.headers import check_headers, check_value, line
 from gateway.egress.rules import Target, parse_target
-from gateway.egress.transport import Transport
+from gateway.egress.transport import BODY_CAP, Transport
 from gateway.events import binary
 from gateway.flat import flatten
 from gateway.models import Delivery, Failure, Millis, Mode, Outcome, Subscription
@@ -166,8 +166,18 @@ def _answered(answer: Answer, now: float, subscription: Subscription) -> Outcome
 
 def _without_secrets(said: bytes, subscription: Subscription) -> bytes:
     """What an endpoint said, which is kept and shown, without the own headers that it repeats."""
+    cut = len(said) >= BODY_CAP  # perhaps within one of them
     for _, value in subscription.headers:
         for secret in (value, value.partition(b" ")[2]):  # whole, and what follows `Bearer`
             if len(secret) >= SHORTEST_SECRET:
                 said = said.replace(secret, b"***")
+                said = _without_beginning(said, secret) if cut else said
+    return said
+
+
+def _without_beginning(said: bytes, secret: bytes) -> bytes:
+    """Without the part of a secret with which it ends, however short."""
+    for length in range(len(secret) - 1, 0, -1):
+        if said.endswith(secret[:length]):
+            return said[:-length] + b"***"
     return said

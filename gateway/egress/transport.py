@@ -16,6 +16,8 @@ from gateway.egress.resolver import SystemResolver
 from gateway.egress.rules import Rules, Target
 from gateway.models import Failure
 
+BODY_CAP = 16 * 1024  # bytes that are kept of an answer, unless its reader says otherwise
+
 
 class Transport:
     """Sends requests and keeps connections open, at most `max_idle_per_target` idle ones each.
@@ -36,7 +38,7 @@ class Transport:
         resolve: Resolver | None = None,
         ssl_context: ssl.SSLContext | None = None,
         proxy: Target | None = None,
-        body_cap: int = 16 * 1024,
+        body_cap: int = BODY_CAP,
         header_cap: int = 64 * 1024,
         header_count: int = 100,
         idle: float = 30.0,

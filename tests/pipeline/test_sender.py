@@ -10,7 +10,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from gateway.egress.rules import Rules
-from gateway.egress.transport import Transport
+from gateway.egress.transport import BODY_CAP, Transport
 from gateway.models import Delivery, Failure, Millis, Mode, Outcome, Subscription
 from gateway.sender import Request, Sender, request_of
 from tests.pipeline.transport_peers import (
@@ -159,6 +159,23 @@ def test_the_bytes_on_the_wire_are_those_of_the_request() -> None:
             start, _, rest = wire.partition(b"Content-Length: %d\r\n" % len(BODY))
             assert start.startswith(b"POST /hook?a=b HTTP/1.1\r\n")
             assert rest == request.head + b"\r\n" + request.body
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("part", [1, 7, 14, 20, 30])
+def test_no_part_of_a_secret_is_kept_of_an_answer_that_was_cut_there(part: int) -> None:
+    secret = b"Bearer 0123456789abcdefghijklm"
+
+    async def scene() -> None:
+        said = b"-" * (BODY_CAP - part) + secret + b"-" * 99
+        answer = b"HTTP/1.1 500 X\r\nContent-Length: %d\r\n\r\n" % len(said) + said
+        async with listening(answering(answer)) as peer, transport() as client:
+            made = subscription(
+                f"http://127.0.0.1:{peer.port}/", headers=(("Authorization", secret),)
+            )
+            outcome = await Sender(client).send(made, delivery())
+            assert outcome.head == b"-" * (BODY_CAP - part) + b"***"
 
     asyncio.run(scene())
 
