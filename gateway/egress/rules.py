@@ -61,6 +61,56 @@ _NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
 _COMPATIBLE = IPv6Network("::/96")
 _ISATAP = frozenset((0x00005EFE, 0x02005EFE))  # RFC 5214 6.1, bits 64 to 95
 
+# What listens there speaks no HTTP, and might take a request's lines for commands of its own.
+# Source: the Fetch standard's bad ports ("port blocking"), and IANA's registry for databases, queues
+# and directories, which the former leaves out.
+_SERVICES = {
+    "FTP": (20, 21, 989, 990),
+    "SSH": (22,),
+    "Telnet": (23,),
+    "SMTP": (25, 465, 587),
+    "Whois": (43,),
+    "DNS": (53,),
+    "TFTP": (69,),
+    "Finger": (79,),
+    "POP3": (110, 995),
+    "the port mapper": (111,),
+    "NNTP": (119, 563),
+    "NTP": (123,),
+    "Windows RPC": (135,),
+    "NetBIOS": (137, 139),
+    "IMAP": (143, 993),
+    "SNMP": (161,),
+    "BGP": (179,),
+    "LDAP": (389, 636),
+    "SLP": (427,),
+    "SMB": (445,),
+    "syslog": (514,),
+    "LPD": (515,),
+    "AFP": (548,),
+    "RTSP": (554,),
+    "rsync": (873,),
+    "SQL Server": (1433,),
+    "Oracle": (1521,),
+    "PPTP": (1723,),
+    "NFS": (2049,),
+    "ZooKeeper": (2181,),
+    "MySQL": (3306,),
+    "RDP": (3389,),
+    "SIP": (5060, 5061),
+    "PostgreSQL": (5432,),
+    "AMQP": (5672,),
+    "VNC": (5900,),
+    "X11": (6000,),
+    "Redis": (6379,),
+    "IRC": (6667, 6697),
+    "Cassandra": (9042,),
+    "Kafka": (9092,),
+    "memcached": (11211,),
+    "MongoDB": (27017,),
+}
+_OTHER_SERVICES = {port: name for name, ports in _SERVICES.items() for port in ports}
+
 _ALLOW = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?)\]|(?P<four>[0-9.]+(?:/[0-9]{1,2})?))"
     r":(?P<port>\*|[0-9]{1,5})"
@@ -69,7 +119,7 @@ _MAX_PORT = 65535
 
 
 class Allowed(msgspec.Struct, frozen=True):
-    """One entry of `egress.allow`: a network and a port, None for every port."""
+    """One entry of `egress.allow`: a network and a port, None for every port of HTTP."""
 
     network: IPv4Network | IPv6Network
     port: int | None
@@ -133,7 +183,14 @@ class Rules:
         if isinstance(parsed, IPv6Address) and parsed.scope_id is not None:
             raise ForbiddenAddress(f"{address} has a scope id; those are never connected to.")
         real = _reaches(parsed)
-        if any(entry.covers(a, port) for entry in self._allowed for a in (parsed, real)):
+        covering = [
+            entry for entry in self._allowed for a in (parsed, real) if entry.covers(a, port)
+        ]
+        if port in _OTHER_SERVICES and not any(entry.port for entry in covering):
+            raise ForbiddenAddress(
+                f'{_other(port)}; allow it with egress.allow = ["{_entry(real, port)}"].'
+            )
+        if covering:
             return
         reason = _forbidden(parsed)
         if reason is not None:
@@ -142,9 +199,16 @@ class Rules:
             )
 
     def check_target(self, target: Target) -> None:
-        """Like `check` when the host is a literal; a name is not resolved and passes here."""
+        """Like `check` when the host is a literal; a name is not resolved, only its port is judged."""
+        port = target.port
         if is_literal(target.host):
-            self.check(target.host, target.port)
+            self.check(target.host, port)
+        elif port in _OTHER_SERVICES and all(entry.port != port for entry in self._allowed):
+            raise ForbiddenAddress(f"{_other(port)}; egress.allow may name the network with it.")
+
+
+def _other(port: int) -> str:
+    return f"port {port} is that of {_OTHER_SERVICES[port]}, which speaks no HTTP"
 
 
 def is_literal(host: str) -> bool:

@@ -343,6 +343,28 @@ def test_parse_target_raises_nothing_but_its_own_refusal(text: str) -> None:
         assert target.path.startswith(b"/")
 
 
+@pytest.mark.parametrize("port", [22, 25, 465, 587, 1433, 3306, 5432, 6379, 11211, 27017])
+def test_ports_of_other_services_are_refused_unless_they_are_named(port: int) -> None:
+    """Security facts, S3c: neither a literal nor a name, and not by a `*` either."""
+    literal = parse_target(f"http://8.8.8.8:{port}/")
+    name = parse_target(f"https://example.com:{port}/")
+    for rules in (Rules(), Rules(["0.0.0.0/0:*"]), Rules(["8.8.8.8/32:443"])):
+        for target in (literal, name):
+            with pytest.raises(
+                ForbiddenAddress, match=f"^port {port} is that of .*no HTTP; .*allow"
+            ):
+                rules.check_target(target)
+        with pytest.raises(ForbiddenAddress, match="speaks no HTTP"):
+            rules.check("8.8.8.8", port)
+    named = Rules([f"8.8.8.8/32:{port}"])
+    named.check_target(literal)
+    named.check_target(name)  # which network it lies in is seen when it is resolved
+    named.check("8.8.8.8", port)
+    named.check("::ffff:8.8.8.8", port)
+    with pytest.raises(ForbiddenAddress, match="speaks no HTTP"):
+        named.check("8.8.4.4", port)
+
+
 def test_check_target_judges_literals_and_leaves_names_to_the_connector() -> None:
     for url in ("http://127.0.0.1/", "http://127。0。0。1/", "http://[::1]/", "http://[::7f00:1]/"):
         with pytest.raises(ForbiddenAddress):
