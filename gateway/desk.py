@@ -32,7 +32,6 @@ class Desk:
         self._bytes = 0  # of the bodies in line
         self.next_due: Millis | None = Millis(0)
         self.last_success = status.last_success
-        self.streak = 0  # failed attempts since the last success
         self.hold_until = Millis(0)
         self._tokens = 1.0
         self._refilled = clock()
@@ -54,15 +53,15 @@ class Desk:
         health = status.health
         self.hold_until = status.hold_until or Millis(0)
         self.failing_since = health.failing_since
-        self._untold = False  # that it is failing: see `failed`
         self._breaker = Breaker(until=health.broken_until, trips=health.trips, random=self._random)
-        self.streak = 0
+        self.streak = health.streak  # failed attempts since the last success
 
     @property
     def health(self) -> Health:
         """What is to be kept of how the endpoint does."""
         return Health(
             failing_since=self.failing_since,
+            streak=min(self.streak, FAILING),
             broken_until=self._breaker.until,
             trips=self._breaker.trips,
         )
@@ -77,27 +76,22 @@ class Desk:
         self.state = "gone"
 
     def succeeded(self, now: Millis, outcome: Outcome) -> bool:
-        """Note a delivery; whether the subscription was said to be failing until now."""
-        failing = self.failing_since is not None and not self._untold
+        """Note a delivery; whether the subscription was failing until now."""
+        failing = self.failing_since is not None
         self.last_success, self.failing_since, self.streak = now, None, 0
-        self._untold = False
         self._breaker.record(now, down=is_down(outcome), slots=self.subscription.slots)
         return failing
 
     def failed(self, now: Millis, outcome: Outcome, *, tell: bool = True) -> bool:
-        """Note a failed attempt; whether it is to be said that the subscription is failing.
+        """Note a failed attempt; whether the subscription is failing from now on, which is told.
 
         Without `tell` that is left to the next failure.
         """
         self.streak += 1
         self._breaker.record(now, down=is_down(outcome), slots=self.subscription.slots)
-        if self.streak < FAILING:
+        if self.streak < FAILING or self.failing_since is not None or not tell:
             return False
-        if self.failing_since is None:
-            self.failing_since, self._untold = now, True
-        if not self._untold or not tell:
-            return False
-        self._untold = False
+        self.failing_since = now
         return True
 
     def open(self, now: Millis) -> bool:

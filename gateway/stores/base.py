@@ -136,11 +136,13 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """How a subscription's endpoint does, as far as it is kept over a restart.
 
-    `failing_since` is set from the fourth failed attempt in a row on. Until `broken_until` the
-    breaker lets nothing through; it has opened `trips` times since it was last closed.
+    `failing_since` is set from the fourth failed attempt in a row on, and `streak` counts those
+    until then. Until `broken_until` the breaker lets nothing through; it has opened `trips` times
+    since it was last closed.
     """
 
     failing_since: Millis | None = None
+    streak: int = 0
     broken_until: Millis | None = None
     trips: int = 0
 

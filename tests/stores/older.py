@@ -12,7 +12,7 @@ from gateway.stores.sqlite.keys import key as key_of
 from gateway.stores.sqlite.sealed import open_consent, open_url
 
 BACK = {  # what undoes the migration of this number
-    12: ("DROP TABLE paused_sources",),
+    12: ("DROP TABLE paused_sources", "ALTER TABLE subscriptions DROP COLUMN streak"),
     11: (
         "DROP INDEX deliveries_gathered",
         "DROP INDEX deliveries_led",

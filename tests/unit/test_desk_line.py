@@ -168,7 +168,7 @@ def failures(desk: Desk, count: int, *, tell: bool) -> list[bool]:
 def test_that_it_fails_is_told_by_the_next_failure_that_may() -> None:
     one = desk()
     assert failures(one, FAILING + 1, tell=False) == [False] * (FAILING + 1)
-    assert one.failing_since is not None
+    assert one.failing_since is None
     assert failures(one, 2, tell=True) == [True, False]
     assert one.succeeded(Millis(2), ANSWERS["good"])
 

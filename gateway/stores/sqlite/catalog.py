@@ -45,7 +45,7 @@ _handshake = msgspec.msgpack.Decoder(Handshake)
 
 STATUS = (
     "id, name, enabled, state, reason, hold_until, last_success, made, history IS NOT NULL,"
-    " failing_since, broken_until, trips, handshake, headers, consent, url"
+    " failing_since, streak, broken_until, trips, handshake, headers, consent, url"
 )
 
 
@@ -194,7 +194,8 @@ class SqliteCatalog:
 
     def _status_of(self, row: Sequence[Any], secrets: Sequence[bytes]) -> Status:
         number, name, enabled, state, reason, hold_until, last_success, made = row[:8]
-        catching_up, failing_since, broken_until, trips, handshake, headers, consent, url = row[8:]
+        catching_up, failing_since, streak, broken_until, trips = row[8:13]
+        handshake, headers, consent, url = row[13:]
         subscription = self._subscription(number, name, made, secrets, headers=headers, url=url)
         return Status(
             subscription=msgspec.structs.replace(subscription, id=number, enabled=bool(enabled)),
@@ -202,7 +203,12 @@ class SqliteCatalog:
             reason=reason,
             hold_until=hold_until,
             last_success=last_success,
-            health=Health(failing_since=failing_since, broken_until=broken_until, trips=trips),
+            health=Health(
+                failing_since=failing_since,
+                streak=streak,
+                broken_until=broken_until,
+                trips=trips,
+            ),
             handshake=None if handshake is None else self._handshake(number, handshake, consent),
             catching_up=bool(catching_up),
         )

@@ -253,8 +253,9 @@ def _note_state(batch: Batch, subscription: int, decision: Decision, now: Millis
 
 def _note_health(batch: Batch, subscription: int, health: Health) -> None:
     batch.connection.execute(
-        "UPDATE subscriptions SET failing_since = ?, broken_until = ?, trips = ? WHERE id = ?",
-        (health.failing_since, health.broken_until, health.trips, subscription),
+        "UPDATE subscriptions SET failing_since = ?, streak = ?, broken_until = ?, trips = ?"
+        " WHERE id = ?",
+        (health.failing_since, health.streak, health.broken_until, health.trips, subscription),
     )
 
 

@@ -177,7 +177,7 @@ def revive(batch: Batch, number: int) -> None:
     (handshake,) = execute("SELECT handshake FROM subscriptions WHERE id = ?", (number,)).fetchone()
     execute(
         "UPDATE subscriptions SET state = 'active', reason = NULL, hold_until = NULL,"
-        " broken_until = NULL, trips = 0, handshake = ? WHERE id = ?",
+        " broken_until = NULL, trips = 0, streak = 0, handshake = ? WHERE id = ?",
         (None if handshake is None else pack(_asked_anew(_handshake.decode(handshake))), number),
     )
 
