@@ -69,8 +69,9 @@ class Judge:
         if decision.hold is not None:
             desk.hold_until = max(desk.hold_until, decision.hold)
         if decision.step in {Step.DEAD, Step.PARK} and desk.state != "gone":
-            # Of an operational event nothing is said: it could go round for ever.
-            if not delivery.event_type.startswith("gateway."):
+            # Of an operational event nothing is said: it could go round for ever. In a batch there
+            # may be others; what is said of it comes back alone.
+            if delivery.size > 1 or not delivery.event_type.startswith("gateway."):
                 events.append(self._operations.exhausted(subscription, delivery, decision.reason))
         elif decision.step is Step.GONE and desk.state != "gone":
             desk.state = "gone"

@@ -1,0 +1,36 @@
+"""What the gateway says of a delivery that ended without success."""
+
+import pytest
+from msgspec.structs import replace
+
+from gateway.desk import Desk
+from gateway.events import Writer
+from gateway.judge import Judge
+from gateway.models import Millis, Outcome
+from gateway.operations import Operations
+from tests.unit.test_dispatcher import DELIVERY, STATUS, SUBSCRIPTION
+
+NOW = Millis(1_000)
+
+
+@pytest.mark.parametrize(
+    ("first", "size", "said"),
+    [
+        ("order.paid", 1, True),
+        ("gateway.source.silent", 1, False),  # or it could go round for ever
+        ("order.paid", 3, True),
+        ("gateway.source.silent", 3, True),  # there may be an order's among the others
+    ],
+)
+def test_exhausted_is_said_of_all_but_operational_events(first: str, size: int, said: bool) -> None:
+    clock = lambda: NOW  # noqa: E731
+    judge = Judge(Operations(Writer(""), clock=clock), clock=clock, random=lambda: 0.5)
+    desk = Desk(
+        replace(STATUS, subscription=replace(SUBSCRIPTION, final_status=(422,))),
+        clock,
+        lambda: 0.5,
+    )
+    outcome = Outcome(started_at=NOW, duration=1.0, status=422)
+    settled = judge.settlement(desk, replace(DELIVERY, event_type=first, size=size), outcome)
+    told = [event.type for event in settled.events]
+    assert told == (["gateway.delivery.exhausted"] if said else [])
