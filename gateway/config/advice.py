@@ -17,7 +17,8 @@ from gateway.models import Mode, Ordering
 from gateway.providers.base import Options, Provider
 from gateway.providers.registry import provider_names
 
-GROUPS = ("order.*", "gateway.*")
+OURS = ("order", "gateway")
+GROUPS = tuple(f"{name}.*" for name in OURS)
 
 
 def warnings_of(
@@ -98,14 +99,15 @@ def _local(url: str, place: Place, rules: Rules) -> Iterable[str]:
 
 
 def _unknown_types(patterns: Iterable[str], place: Place) -> Iterable[str]:
-    """Types that no event has. What a provider passes on under its own name may be anything."""
+    """Types that no event has. What a provider or a service of one's own calls its events is free."""
     providers = provider_names()
     for index, pattern in enumerate(patterns):
         if pattern == "*" or pattern.partition(".")[0] in providers:
             continue
         if not any(wants_type([pattern], known) for known in MEANINGS):
             near = suggestion(pattern, [*MEANINGS, *GROUPS])
-            yield f'{place.item(index).path}: no event has the type "{pattern}"{near}'
+            if near or pattern.partition(".")[0] in OURS:
+                yield f'{place.item(index).path}: no event has the type "{pattern}"{near}'
 
 
 def _idle(subscription: SubscriptionSettings, place: Place) -> Iterable[str]:
