@@ -12,8 +12,9 @@ from gateway.cli.tables import counted, local
 from gateway.config.secrets import PLACEHOLDER
 from gateway.dispatcher import IN_FLIGHT
 from gateway.models import Millis
+from gateway.stores.base import BY_HAND
 from gateway.stores.registry import sqlite_version
-from gateway.stores.upkeep import Examined
+from gateway.stores.upkeep import Examined, Standing
 
 SMALL = 64 << 20  # bytes that are read whole without being asked for
 SPACE = 1 << 30  # bytes; below it disks fill sooner than people look
@@ -98,6 +99,34 @@ def database_findings(found: Examined, path: Path, now: Millis) -> Iterator[Find
     if found.last_received is not None and found.last_received > now + SKEW:
         said = f"the last callback is of {local(found.last_received)}, which is yet to come"
         yield warning("clock", said, "the clock was set back: see that NTP keeps it")
+    for name, since in found.paused_sources.items():
+        how = f"`gateway sources resume {name}` when it shall be heard again"
+        yield warning(f"source {name}", f"it is paused since {local(since)}", how)
+    for standing in found.standings:
+        yield from _standing_findings(standing)
+
+
+def _standing_findings(one: Standing) -> Iterator[Finding]:
+    """What keeps deliveries of a subscription, and does not end by itself."""
+    check, resume = (
+        f"subscription {one.subscription}",
+        f"gateway subscriptions resume {one.subscription}",
+    )
+    if one.state == "gone":
+        yield problem(check, f"it is gone: {one.reason}", f"remove it, or `{resume}`")
+    elif one.state == "paused":
+        by_hand = one.reason.startswith(BY_HAND)
+        said = one.reason if by_hand else f"it is paused: {one.reason}"
+        how = f"what is for it is kept until `{resume}`"
+        yield warning(check, said, how) if by_hand else problem(check, said, how)
+    elif one.failing_since is not None:
+        said = f"it has been failing since {local(one.failing_since)}"
+        how = f"`gateway deliveries --subscription {one.subscription}` has the answers"
+        yield warning(check, said, how)
+    if one.parked:
+        said = f"{counted(one.parked, 'order')} parked"
+        how = "`gateway lanes` says why: release or skip them"
+        yield warning(check, said, how)
 
 
 def disk_findings(folder: Path, database: int) -> Iterator[Finding]:

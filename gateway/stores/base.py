@@ -136,9 +136,8 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """How a subscription's endpoint does, as far as it is kept over a restart.
 
-    `failing_since` is set from the fourth failed attempt in a row on, and `streak` counts those
-    until then. Until `broken_until` the breaker lets nothing through; it has opened `trips` times
-    since it was last closed.
+    `failing_since` is set from the fourth failed attempt in a row on, to which `streak` counts. Until
+    `broken_until` the breaker lets nothing through; it opened `trips` times since it was last closed.
     """
 
     failing_since: Millis | None = None

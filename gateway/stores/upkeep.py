@@ -67,6 +67,20 @@ class Upkeep(Protocol):
         ...
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How an enabled subscription stands: `state` is `active`, `paused` or `gone`.
+
+    `failing_since` is when its fourth attempt in a row failed; `parked` counts orders that wait for
+    the operator.
+    """
+
+    subscription: str
+    state: str
+    reason: str
+    failing_since: Millis | None
+    parked: int
+
+
 class Examined(msgspec.Struct, frozen=True, kw_only=True):
     """What a database says of itself, read without changing anything.
 
@@ -82,3 +96,5 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
     last_received: Millis | None
     subscriptions: Mapping[str, str]
     undeclared: Mapping[str, str]
+    standings: Sequence[Standing]
+    paused_sources: Mapping[str, Millis]

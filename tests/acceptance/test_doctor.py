@@ -210,6 +210,20 @@ def test_a_subscription_of_the_store_is_tried_too(patient: Patient) -> None:
 
 
 @pytest.mark.slow
+def test_what_is_paused_is_told(patient: Patient) -> None:
+    asyncio.run(patient.gateway.start())
+    for command, name in (("subscriptions", "good"), ("sources", "shop")):
+        run(command, "pause", name, "--config", str(patient.config))
+    for running in (True, False):
+        found = patient.doctor("--offline")
+        for check, what in (("subscription good", "subscriptions"), ("source shop", "sources")):
+            (one,) = found[check]
+            assert one["state"] == "warning"
+            assert f"gateway {what} resume" in one["advice"]
+        if running:
+            assert asyncio.run(patient.gateway.stop()) == 0
+
+
 def test_a_subscription_that_is_pulled_is_connected_to_by_nobody(patient: Patient) -> None:
     """Whether the file declares it or a command added it, and where the file is not good."""
     patient.configure("[subscriptions.fetched]\npull = true\n")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from gateway.cli.checkup import places, read_setup
 from gateway.cli.findings import Finding, State, in_thread, sized
 from gateway.dispatcher import IN_FLIGHT
 from gateway.models import Millis
-from gateway.stores.upkeep import Examined
+from gateway.stores.upkeep import Examined, Standing
 
 GIB = 1 << 30
 NOW = Millis(1_700_000_000_000)
@@ -86,6 +87,8 @@ def examined(**changed: object) -> Examined:
         "last_received": NOW,
         "subscriptions": {},
         "undeclared": {},
+        "standings": (),
+        "paused_sources": {},
     }
     return Examined(**(known | changed))  # type: ignore[arg-type]
 
@@ -104,6 +107,30 @@ def test_the_database(changed: dict[str, object], check: str | None) -> None:
     found = list(checks.database_findings(examined(**changed), Path("gateway.db"), NOW))
     told = [(one.check, one.state) for one in found if one.state is not OK]
     assert told == ([(check, WARNING)] if check else [])
+
+
+@pytest.mark.parametrize(
+    ("standing", "told"),
+    [
+        ({}, []),
+        ({"state": "gone", "reason": "answered 410"}, [(PROBLEM, "it is gone: answered 410")]),
+        ({"state": "paused", "reason": "paused by the operator"}, [(WARNING, "paused by the op")]),
+        ({"state": "paused", "reason": "answered 415"}, [(PROBLEM, "it is paused: answered 415")]),
+        ({"failing_since": NOW}, [(WARNING, "it has been failing since ")]),
+        ({"parked": 2}, [(WARNING, "2 orders parked")]),
+    ],
+)
+def test_what_keeps_deliveries_is_told(
+    standing: dict[str, Any], told: list[tuple[State, str]]
+) -> None:
+    known = {"subscription": "crm", "state": "active", "reason": "", "failing_since": None}
+    one = Standing(**({**known, "parked": 0} | standing))
+    found = checks.database_findings(examined(standings=[one]), Path("gateway.db"), NOW)
+    bad = [(one.check, one.state, one.found) for one in found if one.state is not OK]
+    assert [(check, state) for check, state, _ in bad] == [
+        ("subscription crm", state) for state, _ in told
+    ]
+    assert all(words in said for (_, _, said), (_, words) in zip(bad, told, strict=True))
 
 
 def test_a_large_database_is_read_only_when_asked(tmp_path: Path) -> None:

@@ -17,12 +17,19 @@ import msgspec
 from gateway.errors import StartupError
 from gateway.models import Millis
 from gateway.stores.migrate import IDENTITY, check_identity, migrations
-from gateway.stores.upkeep import Examined
+from gateway.stores.sqlite.lanes import PARKED
+from gateway.stores.sqlite.sources import PAUSED
+from gateway.stores.upkeep import Examined, Standing
 
 COMPLAINTS = 3  # of `quick_check` that are told
 PRESENT = (
     "SELECT name, declared, made IS NULL FROM subscriptions"
     " WHERE enabled AND state <> 'gone' AND (made IS NULL OR length(made) > 0)"
+)
+STANDING = (
+    "SELECT s.name, s.state, coalesce(s.reason, ''), s.failing_since,"
+    " (SELECT count(*) FROM deliveries d WHERE d.subscription = s.id AND d.state = ? AND d.state < 2)"
+    " FROM subscriptions s WHERE s.enabled AND (s.made IS NULL OR length(s.made) > 0) ORDER BY s.id"
 )
 NEWEST = "SELECT received_at FROM callbacks ORDER BY id DESC LIMIT 1"
 
@@ -50,6 +57,8 @@ def examine(path: Path) -> Examined:
             last_received=_last(connection) if present else None,
             subscriptions=_subscriptions(connection, declared=True) if present else {},
             undeclared=_subscriptions(connection, declared=False) if present else {},
+            standings=_standings(connection) if present else (),
+            paused_sources=dict(connection.execute(PAUSED).fetchall()) if present else {},
         )
 
 
@@ -91,3 +100,10 @@ def _subscriptions(connection: sqlite3.Connection, *, declared: bool) -> Mapping
         for name, settings, stands_in_file in rows
         if bool(stands_in_file) is declared
     }
+
+
+def _standings(connection: sqlite3.Connection) -> Sequence[Standing]:
+    return [
+        Standing(subscription=name, state=state, reason=reason, failing_since=since, parked=parked)
+        for name, state, reason, since, parked in connection.execute(STANDING, (PARKED,))
+    ]
