@@ -1,4 +1,4 @@
-"""The edge of both listeners, over real sockets, with deadlines of a fraction of a second."""
+"""The edge of both listeners, over real sockets; `test_deadlines.py` has its deadlines."""
 
 import contextlib
 import logging
@@ -34,6 +34,14 @@ from tests.web.listener import (
 @pytest.fixture(scope="module", params=[App, pytest.param(Plain, marks=pytest.mark.slow)])
 def shared(request: pytest.FixtureRequest) -> Iterator[Listener]:
     with listening(app=request.param) as listener:
+        yield listener
+
+
+@pytest.fixture(scope="module", params=[App, pytest.param(Plain, marks=pytest.mark.slow)])
+def hurried(request: pytest.FixtureRequest) -> Iterator[Listener]:
+    """It soon gives up a body; only for tests that send all of theirs at once."""
+    limits = msgspec.structs.replace(LIMITS, body_timeout=Duration(400))
+    with listening(limits, app=request.param) as listener:
         yield listener
 
 
@@ -134,7 +142,7 @@ def test_413_is_readable_by_a_client_that_is_still_sending(shared: Listener) -> 
 
 @pytest.mark.parametrize("path", [b"/early", b"/echo"])
 def test_an_endless_chunked_body_is_cut_off_after_the_early_answer(path: bytes) -> None:
-    limits = msgspec.structs.replace(LIMITS, body_timeout=Duration(60_000), linger_size=Size(CAP))
+    limits = msgspec.structs.replace(LIMITS, linger_size=Size(CAP))
     sent = 0
     chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
     with listening(limits) as listener, listener.connect() as sock:
@@ -148,8 +156,7 @@ def test_an_endless_chunked_body_is_cut_off_after_the_early_answer(path: bytes) 
 
 
 def test_an_early_answer_ends_at_once_for_a_client_that_stops_sending() -> None:
-    limits = msgspec.structs.replace(LIMITS, linger_timeout=Duration(60_000))
-    with listening(limits) as listener:
+    with listening() as listener:
         with listener.connect() as sock:
             sock.sendall(HEAD.replace(b"/echo", b"/early") + b"Content-Length: 5000\r\n\r\nabc")
             assert answers(read_all(sock)) == [(413, b"early")]
@@ -199,10 +206,10 @@ def test_tiny_chunks_are_a_body_and_trailers_are_no_headers(shared: Listener) ->
     assert second[0] == 200
 
 
-def test_huge_chunk_sizes_are_not_believed(shared: Listener) -> None:
-    before = len(shared.app.whole)
-    refused(ask(shared, CHUNKED + b"ffffffffffffffff\r\nabc"), 408)
-    assert len(shared.app.whole) == before
+def test_huge_chunk_sizes_are_not_believed(hurried: Listener) -> None:
+    before = len(hurried.app.whole)
+    refused(ask(hurried, CHUNKED + b"ffffffffffffffff\r\nabc"), 408)
+    assert len(hurried.app.whole) == before
 
 
 def test_expect_100_continue(shared: Listener) -> None:
@@ -249,11 +256,13 @@ def test_a_refusal_waits_for_the_answers_that_are_owed(shared: Listener) -> None
     slow = GET.replace(b"/echo", b"/slow")
     bad, status = REFUSED["two hosts"]
     assert [s for s, _ in answers(ask(shared, slow + GET + bad))] == [200, 200, status]
-    half = HEAD + b"Content-Length: 9\r\n\r\nabc"
-    data = ask(shared, slow.replace(b"/slow", b"/echo") + half)
-    assert [s for s, _ in answers(data)] == [200, 408]
     data = ask(shared, slow + CHUNKED + b"zz\r\n")
     assert [s for s, _ in answers(data)] == [200, 400]
+
+
+def test_half_a_body_is_given_up_after_the_answer_that_is_owed(hurried: Listener) -> None:
+    half = HEAD + b"Content-Length: 9\r\n\r\nabc"
+    assert [s for s, _ in answers(ask(hurried, GET + half))] == [200, 408]
 
 
 def test_too_many_waiting_requests_are_refused_after_the_others(shared: Listener) -> None:
