@@ -6,28 +6,38 @@ from pathlib import Path
 
 import pytest
 
+from gateway import runtime
 from gateway.keys import Role
 from gateway.models import Millis
+from gateway.runtime import wall_clock
 from gateway.stores.feed import Head
 from gateway.web.api import streaming
 from tests.web.test_api import Caller, play
 from tests.web.test_pulling import orders, subscribe, until
 from tests.web.test_streaming import streaming_from
 
+HOUR = 3_600_000
+
 
 @pytest.mark.parametrize("expires", [False, True])
-def test_a_long_poll_tells_a_key_that_ended_nothing(tmp_path: Path, expires: bool) -> None:
+def test_a_long_poll_tells_a_key_that_ended_nothing(
+    tmp_path: Path, expires: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = 0
+    monkeypatch.setattr(runtime, "wall_clock", lambda: Millis(wall_clock() + ahead))
+
     async def story(caller: Caller) -> None:
+        nonlocal ahead
         keyring, clock = caller.world.gateway.keyring, caller.world.gateway.clock
         if expires:
             _, caller.keys[Role.SUBSCRIBER] = await keyring.create(
-                Role.SUBSCRIBER, clock(), expires_at=Millis(clock() + 1_000)
+                Role.SUBSCRIBER, clock(), expires_at=Millis(clock() + HOUR)
             )
         path = await subscribe(caller)
         waiting = asyncio.create_task(caller.get(f"{path}/events?wait=15", role=Role.SUBSCRIBER))
         await until(lambda: caller.world.gateway.store.news.listened)
         if expires:
-            await asyncio.sleep(1.1)
+            ahead = HOUR
         else:
             await keyring.revoke(caller.keys[Role.SUBSCRIBER], clock())
         await orders(caller, "late")
