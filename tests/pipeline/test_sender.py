@@ -23,6 +23,8 @@ from tests.pipeline.transport_peers import (
     answering,
     flooding,
     listening,
+    reading,
+    settled,
     transport,
 )
 from tests.pipeline.world import SECRET
@@ -252,17 +254,21 @@ def test_s11_what_is_stored_and_cannot_be_sent_fails_the_attempt_and_nothing_els
 
 
 def test_the_times_of_a_delivery_are_in_order_and_a_kept_connection_costs_none() -> None:
+    used: list[Transport] = []
+
     async def script(peer: Peer, reader: Reader, writer: Writer) -> None:
         for _ in range(2):
             await peer.request(reader)
             await asyncio.sleep(0.03)
             writer.write(OK[:-1])
+            await settled(lambda: reading(used[0]))  # or both parts might be read at once
             await asyncio.sleep(0.03)
             writer.write(OK[-1:])
         await reader.read()
 
     async def scene() -> None:
         async with listening(script) as peer, transport() as client:
+            used.append(client)
             made, sender = subscription(f"http://127.0.0.1:{peer.port}/"), Sender(client)
             first, second = [await sender.send(made, delivery()) for _ in range(2)]
             for outcome in (first, second):
@@ -284,7 +290,7 @@ def test_an_attempt_that_times_out_keeps_the_times_that_it_had(
 ) -> None:
     async def scene() -> None:
         async with listening(flooding(start, b"")) as peer, transport() as client:
-            made = subscription(f"http://127.0.0.1:{peer.port}/", timeout=Millis(200))
+            made = subscription(f"http://127.0.0.1:{peer.port}/", timeout=Millis(1_000))
             outcome = await attempt(made, delivery(), client)
             assert outcome.failure is Failure.TIMEOUT
             assert outcome.connected is not None

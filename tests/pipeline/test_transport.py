@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from gateway.egress.transport import Transport
 from gateway.models import Failure
 from tests.pipeline.transport_peers import (
     LONG,
@@ -19,6 +20,7 @@ from tests.pipeline.transport_peers import (
     both_loops,
     fails,
     listening,
+    reading,
     reset,
     resolver,
     settled,
@@ -133,10 +135,13 @@ def test_the_answer_to_head_has_no_body(run: Run) -> None:
 
 
 def test_the_times_of_an_answer_are_in_order(run: Run) -> None:
+    made: list[Transport] = []
+
     async def script(peer: Peer, reader: Reader, writer: Writer) -> None:
         await peer.request(reader)
         await asyncio.sleep(0.05)
         writer.write(OK[:-1])
+        await settled(lambda: reading(made[0]))  # or both parts might be read at once
         await asyncio.sleep(0.05)
         writer.write(OK[-1:])
         await peer.request(reader)
@@ -145,6 +150,7 @@ def test_the_times_of_an_answer_are_in_order(run: Run) -> None:
 
     async def scene() -> None:
         async with listening(script) as peer, transport() as client:
+            made.append(client)
             answer = await client.post(peer.target(), b"", b"{}", timeout=LONG)
             assert 0 < answer.connected < answer.first_byte < answer.done
             assert answer.first_byte >= 40
@@ -247,10 +253,12 @@ def test_a_connection_that_the_peer_closes_leaves_the_pool(run: Run) -> None:
 
 
 def test_bytes_that_were_not_asked_for_close_a_kept_connection(run: Run) -> None:
+    kept = asyncio.Event()
+
     async def script(peer: Peer, reader: Reader, writer: Writer) -> None:
         await peer.request(reader)
         writer.write(OK)
-        await asyncio.sleep(0.05)
+        await kept.wait()
         writer.write(OK.replace(b"200 OK", b"500 No"))
         await reader.read()
 
@@ -258,6 +266,7 @@ def test_bytes_that_were_not_asked_for_close_a_kept_connection(run: Run) -> None
         async with listening(script) as peer, transport() as client:
             await client.post(peer.target(), b"", b"{}", timeout=LONG)
             assert client.connections == 1
+            kept.set()
             await settled(lambda: client.connections == 0)
             answer = await client.post(peer.target(), b"", b"{}", timeout=LONG)
             assert (answer.status, peer.connections) == (200, 2)
@@ -323,8 +332,8 @@ def test_a_shorter_deadline_on_a_kept_connection_holds(run: Run) -> None:
 
 def test_a_longer_deadline_on_a_kept_connection_holds(run: Run) -> None:
     async def scene() -> None:
-        async with listening(delayed(0, 0.3, 0.3)) as peer, transport(idle=0.1) as client:
-            await client.post(peer.target(), b"", b"{}", timeout=0.1)
+        async with listening(delayed(0, 1.2, 1.2)) as peer, transport(idle=1.0) as client:
+            await client.post(peer.target(), b"", b"{}", timeout=1.0)
             for _ in range(2):
                 answer = await client.post(peer.target(), b"", b"{}", timeout=LONG)
                 assert answer.status == 200

@@ -20,7 +20,7 @@ from gateway.egress.transport import Transport
 LOOPBACK = Rules(["127.0.0.0/8:*"])
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SHORT = 0.3  # seconds, for the attempts that must end by their deadline
-LONG = 10.0  # seconds, for those that must end by themselves
+LONG = 30.0  # seconds, for those that must end by themselves
 
 Reader = asyncio.StreamReader
 Writer = asyncio.StreamWriter
@@ -146,6 +146,11 @@ async def settled(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(LONG):
         while not condition():  # noqa: ASYNC110  # it looks from outside, as an operator would
             await asyncio.sleep(0.005)
+
+
+def reading(client: Transport) -> bool:
+    """Whether an attempt has begun to read its answer."""
+    return any(one._waiter is not None and one._received for one in client._open)
 
 
 @asynccontextmanager
