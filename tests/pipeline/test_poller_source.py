@@ -154,7 +154,8 @@ def test_a_429_is_held_also_after_a_restart(
             api.broken = faults.throttled(3600)
             await asked.world.until(lambda: asked.state()["failures"])
             before, state = len(api.requests), asked.state()
-            assert state["next_at"] - state["asked_at"] == pytest.approx(3_600_000, abs=500)
+            # From the answer on, which comes whenever it comes.
+            assert 3_599_500 <= state["next_at"] - state["asked_at"] <= 3_630_000
             # Not even by hand; that it rests is no failure, and no success.
             await asked.poll()
             assert (asked.state()["failures"], asked.state()["problem"]) == (1, state["problem"])
@@ -214,7 +215,7 @@ def test_a_budget_that_is_used_up_is_rested_for(
             assert len(api.requests) == before + 1
             assert [one["verdict"] for one in found.values()] == ["event"]
             assert (end["failures"], end["problem"]) == (0, None)
-            assert end["next_at"] - end["asked_at"] == pytest.approx(3_600_000, abs=500)
+            assert 3_599_500 <= end["next_at"] - end["asked_at"] <= 3_630_000
             found, end = await asked.round()
             assert found == {}
             assert len(api.requests) == before + 1

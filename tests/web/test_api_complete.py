@@ -261,7 +261,7 @@ async def meets_a_bug(stage: Stage, ask: Ask, patch: pytest.MonkeyPatch) -> None
         slow.setattr(answers, "begin", slowly)
         first = asyncio.create_task(stage.send(named))
         try:
-            await asyncio.wait_for(begun.wait(), 10)
+            await asyncio.wait_for(begun.wait(), 30)
             again = await stage.send(named)
             check(ask, again, 409)
             assert again.headers["retry-after"] == "1"
@@ -314,7 +314,7 @@ def test_codes_that_no_call_lists_are_provoked_too(tmp_path: Path) -> None:
         status, problem = await unfinished(stage)
         assert (status, problem["status"], problem["code"]) == (408, 408, "too_slow")
 
-    play(tmp_path, story, limits=Limits(body_timeout=Duration(50)))
+    play(tmp_path, story, limits=Limits(body_timeout=Duration(1_000)))
 
 
 async def unfinished(stage: Stage) -> tuple[int, Any]:
@@ -324,7 +324,7 @@ async def unfinished(stage: Stage) -> tuple[int, Any]:
     key = stage.keys[Role.ADMIN]
     head = f"POST /v1/keys HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n"
     writer.write(f"{head}content-length: 9\r\n\r\n".encode())
-    data = await asyncio.wait_for(reader.read(), 10)
+    data = await asyncio.wait_for(reader.read(), 30)
     writer.close()
     await writer.wait_closed()
     said, _, body = data.partition(b"\r\n\r\n")
