@@ -13,6 +13,7 @@ from tests.acceptance.isolation import more_files
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_gateway_with_two_hundred_hostile_peers(tmp_path: Path) -> None:
     more_files()
     report = asyncio.run(hostile_gateway.run(Plan(seconds=25, warm_up=10), tmp_path))
