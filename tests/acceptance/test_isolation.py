@@ -30,7 +30,7 @@ def test_ten_that_hang_among_twenty(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_fifty_that_hang_among_a_hundred(tmp_path: Path) -> None:
     """All slots together are three times what may be in flight: each has its share of that."""
     isolation.more_files()

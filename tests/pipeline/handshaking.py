@@ -148,7 +148,7 @@ class Asking:
         self.shelf.tell()
 
     async def until(self, condition: Callable[[], object]) -> None:
-        end = time.monotonic() + 8
+        end = time.monotonic() + 30
         while not condition():
             assert time.monotonic() < end, "it did not become true in time"
             await asyncio.sleep(0.005)
@@ -189,8 +189,8 @@ async def asking_of(*subscriptions: Subscription, jitter: float = 0.5) -> AsyncI
     try:
         yield Asking(shelf, handshakes, clock)
     finally:
-        await asyncio.wait_for(handshakes.stop(), 2)
-        await asyncio.wait_for(running, 2)
+        await asyncio.wait_for(handshakes.stop(), 30)
+        await asyncio.wait_for(running, 30)
         await transport.close()
 
 

@@ -87,7 +87,7 @@ def test_a_stop_lets_attempts_end_and_interrupted_ones_do_not_count(tmp_path: Pa
                 await world.delivered(1)
                 began = time.monotonic()
                 await world.gateway.dispatcher.stop(0.2)
-                assert time.monotonic() - began < 3
+                assert time.monotonic() - began < 10  # of 15 that an attempt may last
                 rows = world.rows("SELECT state, attempts, number, claim FROM deliveries")
                 assert rows == [(0, 0, 1, None)]
                 assert world.rows("SELECT failure FROM attempts") == [("interrupted",)]

@@ -123,7 +123,7 @@ def test_a_bug_with_one_callback_is_no_other_callbacks(monkeypatch: pytest.Monke
 
     async def story(endpoint: Endpoint) -> None:
         endpoint.consent = refuse(405)
-        async with asking_of(subscription(endpoint)) as it, asyncio.timeout(5):
+        async with asking_of(subscription(endpoint)) as it, asyncio.timeout(30):
             await it.answered(1)
             with monkeypatch.context() as planted:
                 planted.setattr(gateway.handshakes, "granted_rate", stumble)

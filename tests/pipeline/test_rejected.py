@@ -41,7 +41,7 @@ def body(number: int = 1) -> bytes:
 
 async def kept(world: World, source: str, count: int) -> list[Any]:
     """The samples of a source as soon as there are so many."""
-    end = time.monotonic() + 8
+    end = time.monotonic() + 30
     async with make_records(f"sqlite:///{world.folder}/gateway.db") as records:
         while len(rows := await records.rejected(source, limit=1_000)) < count:
             assert time.monotonic() < end

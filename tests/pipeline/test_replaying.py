@@ -299,7 +299,7 @@ async def worked(work: Work, done: Callable[[], bool], statuses: Sequence[Status
     )
     replayer.update(statuses)
     running = asyncio.create_task(replayer.run())
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while not done():
         assert time.monotonic() < end, work.left
         await asyncio.sleep(0.01)

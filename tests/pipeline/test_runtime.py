@@ -26,7 +26,7 @@ def test_a_dispatcher_that_dies_ends_the_process(
         assert gateway.dispatcher.running
         gateway.dispatcher._claim = broken  # type: ignore[method-assign]
         gateway.dispatcher._wake.set()
-        for _ in range(100):
+        for _ in range(1_000):
             await asyncio.sleep(0.01)
             if fatal:
                 break

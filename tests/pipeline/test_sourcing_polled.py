@@ -202,12 +202,12 @@ def test_a_round_that_hangs_does_not_hold_up_a_change(tmp_path: Path) -> None:
         await world.until(lambda: len(api.requests) == 1)
         source = poller(world)
         assert source.lock.locked()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             await done(world, "PATCH", "/ps", {"shop": "b"})
         assert not source.lock.locked()
         assert is_closed(source)
         await world.until(lambda: len(api.requests) == 2)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             await done(world, "DELETE", "/ps")
         assert polling() == []
         await world.until(lambda: world.gateway.asking.connections == 0)

@@ -145,7 +145,7 @@ class World:
         finally:
             connection.close()
 
-    async def until(self, condition: Callable[[], object], seconds: float = 8) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = 30) -> None:
         """Wait until a condition holds; fails with its name otherwise."""
         end = time.monotonic() + seconds
         while not condition():

@@ -121,7 +121,7 @@ def test_who_leaves_the_line_is_looked_for_when_the_wait_is_over() -> None:
         await stage.turns()
         assert stage.queue.released == [2, 3, 4]
         stage.now = Millis(stage.now + 1_000)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             await claimed.wait()
 
     play(story)
