@@ -128,7 +128,7 @@ class Stage:
     async def delivered(self, event: str, subscription: str, state: str) -> dict[str, Any]:
         """A delivery of this event, once it stands so."""
         query = {"event": event, "subscription": subscription}
-        for _ in range(800):
+        for _ in range(3_000):
             for row in (await self.done("listDeliveries", query=query))["data"]:
                 if row["state"] == state:
                     return dict(row)
@@ -146,7 +146,7 @@ class Stage:
         """A request in the name of `shop` that was refused, of which a sample is kept."""
         headers = {"x-printstudio-signature": "sha256=00"}
         assert (await self.world.post("shop", b"{}", headers)).status_code == 401
-        for _ in range(800):
+        for _ in range(3_000):
             if (await self.done("listRejected", id="shop"))["data"]:
                 return
             await asyncio.sleep(0.01)
@@ -189,6 +189,12 @@ class Stage:
         await self.order(order=order)
         page = await self.done("listEvents", query={"order": order})
         row = await self.delivered(page["data"][0]["id"], made["name"], state)
+        if answer == "gone":  # the delivery is read in the file; the snapshot comes a moment later
+            catalog = self.world.gateway.store.catalog
+            end = (made["name"], "gone")
+            await self.world.until(
+                lambda: end in [(one.subscription.name, one.state) for one in catalog.statuses]
+            )
         return made, str(row["id"]), order
 
     async def parked(self) -> dict[str, str]:
