@@ -114,7 +114,7 @@ def flooding(start: bytes, block: bytes, *, pause: float = 0) -> Script:
     async def script(peer: Peer, reader: Reader, writer: Writer) -> None:
         await peer.request(reader)
         writer.write(start)
-        while block:
+        while block and not writer.is_closing():  # uvloop minds what is written after that
             writer.write(block)
             await writer.drain()
             await asyncio.sleep(pause)
