@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from bisect import bisect
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -21,8 +22,8 @@ SERVED = 0.02  # seconds that the consumer takes for one: its slots, not the pro
 PROBED = 0.4  # seconds that it takes for the first: time for others, if there were any
 BUCKET = 0.1  # seconds
 HERD = 3.0  # times the mean that no bucket may have
-BOUND = 5.0  # seconds within which others get their events, however slow the machine is
-WAIT = 3  # seconds, of `Retry-After`
+BOUND = BACKLOG // 10  # of what waited: no more goes before another one's event, fast or slow
+WAIT = 5  # seconds, of `Retry-After`
 BROKEN = "SELECT 1 FROM subscriptions WHERE name = 'down' AND broken_until IS NOT NULL"
 SCHEDULE = ", ".join(['"1s"'] * 20)
 
@@ -45,14 +46,19 @@ def herds(arrivals: Sequence[Arrival], slots: int) -> list[str]:
 
 
 def crowds(arrivals: Sequence[Arrival]) -> list[str]:
-    """The buckets of a drain, after its probe, that have more than so many times the mean."""
+    """The buckets of a drain, after its probe, that have more than so many times the mean.
+
+    What its slots let through is no crowd: on a machine that was busy for most of the drain, and
+    free in the end, it may be many times the mean.
+    """
+    usual = SLOTS * (BUCKET / SERVED + 1)
     begun, ended = arrivals[1].at, arrivals[-1].at
     counts = Counter(int((one.at - begun) / BUCKET) for one in arrivals[1:])
     mean = len(arrivals) / max((ended - begun) / BUCKET, 1)
     return [
         f"{count} arrived in bucket {number}, the mean is {mean:.0f}"
         for number, count in counts.items()
-        if count > HERD * mean
+        if count > max(HERD * mean, usual)
     ]
 
 
@@ -95,9 +101,13 @@ def test_twenty_thousand_wait_for_a_consumer_that_was_down(tmp_path: Path) -> No
         assert down.most == SLOTS
         assert Counter(down.ids_in_order) == Counter(down.ids)
         assert len(down.ids) == BACKLOG
-        waits = [one.at - begun for one, begun in zip(other.arrivals, told.values(), strict=True)]
-        assert len(waits) > 10
-        assert max(waits) < BOUND
+        times = [one.at for one in down.arrivals]
+        before = [
+            bisect(times, one.at) - bisect(times, begun)
+            for one, begun in zip(other.arrivals, told.values(), strict=True)
+        ]
+        assert len(before) > 10
+        assert max(before) < BOUND
 
     asyncio.run(story())
 
@@ -124,7 +134,7 @@ def test_a_probe_goes_first_and_then_twice_as_many_each_time(
                     )
                 assert world.rows("SELECT trips > 0 FROM subscriptions") == [(1,)]
                 await down.up()
-                await world.until(lambda: len(down.taken) == 300, seconds=30)
+                await world.until(lambda: len(down.taken) == 300, seconds=90)
                 await world.settled()
         down.close()
         assert herds(down.arrivals, SLOTS) == []
