@@ -35,8 +35,8 @@ FULL = "the disk is full: make space, and the gateway goes on by itself"
 BROKEN = "the gateway stops, restart it to recover"
 CHECKPOINTS = ("--wal-autocheckpoint", "40")  # pages: many of them in a run
 SETTLED = "SELECT count(*) FROM deliveries WHERE state = 2"
-PATIENCE = 20.0  # seconds
-IN_FLIGHT = 1.0  # seconds that an attempt is held
+PATIENCE = 60.0  # seconds
+IN_FLIGHT = 3.0  # seconds that an attempt is held: time to fill the disk on a busy machine
 STILL = 2.0  # seconds on a full disk: the gateway tries again several times
 
 
@@ -153,7 +153,7 @@ def play(
             await receiver.start()
             stack.push_async_callback(receiver.stop)
             command = ("-m", "tests.acceptance.launch", *options)
-            wanted = [Wanted(receiver=receiver, types=("order.*",), timeout=5.0)]
+            wanted = [Wanted(receiver=receiver, types=("order.*",), timeout=15.0)]
             gateway = Gateway(folder, wanted, command=command, database=disk.database)
             gateway.prefix, gateway.environment = disk.prefix, dict(disk.environment)
             world.gateway = gateway
