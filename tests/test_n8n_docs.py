@@ -118,7 +118,7 @@ def in_node(script: str, given: object) -> Any:
     """What a script prints as JSON, to which `given` comes as JSON at its standard input."""
     command = ("node", "--input-type=commonjs", "--eval", script)
     done = subprocess.run(
-        command, input=json.dumps(given), capture_output=True, text=True, timeout=30, check=False
+        command, input=json.dumps(given), capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -27,7 +27,7 @@ from tests.ports import free_port
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "plugins.md").read_text("utf-8")
 FILES = dict(re.findall(r"^```\w+ (\S+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
-PATIENCE = 30.0  # seconds
+PATIENCE = 60.0  # seconds
 TOOLS = ("bash", "curl", "openssl")
 
 needs_tools = pytest.mark.skipif(

@@ -193,7 +193,7 @@ class Stage:
         (line,) = (line for line in status.splitlines() if line.startswith("VmRSS"))
         return int(line.split()[1]) * 1024
 
-    async def delivered(self, seconds: float = 30.0) -> None:
+    async def delivered(self, seconds: float = 60.0) -> None:
         """Wait until every event that an answer named has arrived; what has not is a problem."""
         end = time.monotonic() + seconds
         while missing := self.events - {one.event_id for one in self.receiver.arrivals}:

@@ -24,7 +24,7 @@ from tests.acceptance.shell import run as cli
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs/consumers"
 IN_CI = os.environ.get("CI", "").lower() == "true"
-PATIENCE = 30.0  # seconds
+PATIENCE = 60.0  # seconds
 INSTALL_PATIENCE = 200.0  # seconds; from a slow registry, and the first build of Go's own library
 FILE = re.compile(r"^```(\w+)\n((?:#|//) (\S+\.\w+)\n.*?)^```$", re.DOTALL | re.MULTILINE)
 

@@ -48,7 +48,7 @@ class Far(ThreadingHTTPServer):
 
     def wait(self, method: str, path: str) -> str:
         """The headers of the first such request, as soon as it came."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             for verb, at, head in self.told:
                 if (verb, at) == (method, path):
@@ -101,7 +101,7 @@ class OverSocket(http.client.HTTPConnection):
     """HTTP over the control socket."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("gateway", timeout=20)
+        super().__init__("gateway", timeout=60)
         self._path = path
 
     def connect(self) -> None:
@@ -184,7 +184,7 @@ handshake = true
 
     def until(self, sql: str) -> None:
         """Wait until a query finds something."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         with closing(sqlite3.connect(self.folder / "gateway.db")) as connection:
             while connection.execute(sql).fetchone() is None:
                 assert time.monotonic() < deadline, sql

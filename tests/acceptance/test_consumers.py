@@ -120,7 +120,7 @@ def test_the_headers_are_those_of_a_delivery(shop: Shop) -> None:
         wanted = {"url": f"http://127.0.0.1:{port}/", "types": ["order.*"]}
         made = shop.call("POST /v1/subscriptions", body=wanted)
         shop.tell("H-1")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not found and time.monotonic() < deadline:
             time.sleep(0.02)
         shop.call(f"DELETE /v1/subscriptions/{made['id']}")

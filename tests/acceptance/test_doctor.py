@@ -320,11 +320,11 @@ def test_a_person_sees_a_table(patient: Patient) -> None:
                 shown += part
         except OSError:
             pass  # the terminal's other end is closed
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     assert b"checking" in shown
     assert b"\x1b[32mok" in shown
     done = subprocess.run(
-        command, capture_output=True, env={**os.environ, "FORCE_COLOR": "1"}, timeout=30, check=True
+        command, capture_output=True, env={**os.environ, "FORCE_COLOR": "1"}, timeout=60, check=True
     )
     assert b"\x1b" not in done.stdout
     assert b"checking" not in done.stdout + done.stderr

@@ -43,7 +43,7 @@ class Place:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
 
@@ -116,7 +116,7 @@ def on_terminal(command: Sequence[str], folder: Path, *, stream: str) -> tuple[i
         except OSError:
             pass  # Linux says EIO when the last writer is gone
         os.close(leader)
-        return process.wait(30), output.decode()
+        return process.wait(60), output.decode()
 
 
 @pytest.mark.slow

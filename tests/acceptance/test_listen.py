@@ -118,7 +118,7 @@ class Listener:
     def error(self) -> str:
         return self._err.read_text()
 
-    def until(self, what: Callable[[], bool], patience: float = 30) -> None:
+    def until(self, what: Callable[[], bool], patience: float = 60) -> None:
         deadline = time.monotonic() + patience
         while not what():
             assert self.process.poll() is None, self.error
@@ -134,7 +134,7 @@ class Listener:
     def end(self) -> str:
         """Ctrl-C; the last thing that it says."""
         self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(10) == 0, self.error
+        assert self.process.wait(60) == 0, self.error
         assert "Traceback" not in self.error
         return self.error.splitlines()[-1]
 
@@ -183,7 +183,7 @@ class Bench:
         }
         event = {"specversion": "1.0", "id": "chosen-1", "source": "/t", "type": "t.asked"}
         body = json.dumps({**event, "subject": "it", "data": {"n": 1}}, indent=1)
-        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=60)
         connection.request("POST", "/v1/events", body, headers)
         answer: dict[str, Any] = json.loads(connection.getresponse().read())
         connection.close()
@@ -212,7 +212,7 @@ class Bench:
 
     def settled(self, count: int) -> list[tuple[Any, ...]]:
         """The same, when so many deliveries have been made."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             listed = run(
                 "deliveries", "--state", "delivered", "--json", "--config", str(self.config)
@@ -398,7 +398,7 @@ def test_nothing_is_skipped_or_repeated_when_the_gateway_is_killed_and_stopped(
 
 @pytest.mark.slow
 def test_an_event_is_under_way_and_a_target_hangs_when_ctrl_c_comes(bench: Bench) -> None:
-    bench.sink.pause = 5.0
+    bench.sink.pause = 20.0
     try:
         with bench.listening("--forward", bench.url("/hang")) as listener:
             listener.ready()
@@ -406,7 +406,7 @@ def test_an_event_is_under_way_and_a_target_hangs_when_ctrl_c_comes(bench: Bench
             listener.until(lambda: listener.text.count("\n") == 1)
             begun = time.monotonic()
             assert listener.end() == "1 event, 0 forwarded, 0 failed."
-            assert time.monotonic() - begun < 4  # it does not wait for the answer
+            assert time.monotonic() - begun < 15  # it does not wait for the answer
     finally:
         bench.sink.pause = 0.0
 
@@ -432,7 +432,7 @@ def test_a_terminal_shows_the_secret_and_colours(bench: Bench, *, coloured: bool
             shown += os.read(leader, 65536)
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         os.close(leader)
     assert f"Your development secret is {bench.secret} (it stays the same).".encode() in shown
     assert (b"\x1b[36morder.created" in shown, b"\x1b[" in shown) == (coloured, coloured)

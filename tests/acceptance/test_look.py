@@ -113,7 +113,7 @@ class Shop:
         name, value = ("X-PrintStudio-Signature", f"sha256={digest}")
         if source == "stripe":
             name, value = ("Stripe-Signature", f"t={at},v1={digest}")
-        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=60)
         connection.request("POST", f"/hooks/{source}", body, {name: value})
         receipt: dict[str, Any] = json.loads(connection.getresponse().read())
         connection.close()
@@ -131,7 +131,7 @@ class Shop:
             (sys.executable, "-m", "gateway", *arguments),
             env={**os.environ, "GATEWAY_CONFIG": str(config or self.config), "FORCE_COLOR": "1"},
             capture_output=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
         return Said(done.returncode, done.stdout, done.stderr.decode())
@@ -149,7 +149,7 @@ class Shop:
 
     def wait_for(self, number: int, *arguments: str) -> list[dict[str, Any]]:
         """The rows of a list as soon as there are so many."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while len(rows := self.rows(*arguments)) != number:
             assert time.monotonic() < deadline, rows
             time.sleep(0.05)
@@ -419,7 +419,7 @@ needs_curl = pytest.mark.skipif(
 def pasted(command: str) -> str:
     """What the consumer answers to a command that is pasted into sh."""
     done = subprocess.run(
-        ("sh",), input=command, capture_output=True, text=True, timeout=30, check=False
+        ("sh",), input=command, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -507,7 +507,7 @@ def on_terminal(shop: Shop, *arguments: str) -> bytes:
     except OSError:
         pass  # Linux says EIO when the last writer is gone
     os.close(leader)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     return output
 
 
@@ -605,7 +605,7 @@ def test_replay_of_a_waiting_delivery_starts_its_next_attempt(shop: Shop) -> Non
     (waiting,) = shop.rows("deliveries", "--state", "pending")
     text = shop.run("replay", "--delivery", waiting["id"]).text
     assert text == f"{waiting['id']} had not ended: its next attempt is due now.\n"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while len(shop.rows("explain", waiting["id"])[0]["attempts"][waiting["id"]]) != 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -84,7 +84,7 @@ class Bench:
             "stripe": {"Stripe-Signature": f"t={at.decode()},v1={digest}"},
             "shop": {"X-PrintStudio-Signature": digest},
         }[source]
-        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=60)
         connection.request("POST", f"/hooks/{source}", body, headers)
         receipt: dict[str, Any] = json.loads(connection.getresponse().read())
         connection.close()

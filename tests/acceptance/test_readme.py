@@ -23,7 +23,7 @@ from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 TITLE = "## Five minutes to your own delivered event\n"
-PATIENCE = 30.0  # seconds
+PATIENCE = 60.0  # seconds
 TOOLS = ("bash", "curl", "openssl")
 PYTHON = shlex.quote(sys.executable)
 

@@ -186,7 +186,7 @@ def test_ctrl_c_leaves_the_job_to_the_gateway(shop: Replayed) -> None:
     assert process.stdout is not None
     assert process.stdout.readline().startswith(b"Replay job")
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=20)
+    _, error = process.communicate(timeout=60)
     number = int(last[1]) + 1
     assert process.returncode == 130
     assert error.decode() == (
@@ -236,7 +236,7 @@ def test_parked_lanes(shop: Replayed) -> None:
     )
     shop.wait_for(1, "lanes")  # it fails again
     attempts = f"explain {lane['delivery']}".split()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while len(_attempts(shop.rows(*attempts), lane["delivery"])) < 2 or not shop.rows("lanes"):
         assert time.monotonic() < deadline
         time.sleep(0.05)

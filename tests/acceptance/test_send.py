@@ -243,7 +243,7 @@ def test_as_a_command_of_its_own(bench: Bench) -> None:
         },
         input=body,
         capture_output=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, b"")

@@ -24,7 +24,7 @@ from tests.acceptance.harness import Gateway
 from tests.ports import free_port
 
 GATEWAY = (sys.executable, "-m", "gateway")
-PATIENCE = 30.0  # seconds
+PATIENCE = 60.0  # seconds
 
 GOOD = """\
 [sources.shop]

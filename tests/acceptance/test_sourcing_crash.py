@@ -28,7 +28,7 @@ class Operator:
     def ask(self, method: str, path: str = "", body: object = None) -> httpx2.Response:
         headers = {"authorization": f"Bearer {self._key_file.read_text('ascii').strip()}"}
         url = f"http://127.0.0.1:{self.gateway.admin_port}/v1/sources{path}"
-        with httpx2.Client(trust_env=False, timeout=20) as client:
+        with httpx2.Client(trust_env=False, timeout=60) as client:
             return client.request(method, url, headers=headers, json=body)
 
     def call(self, source: str, number: str, secret: str) -> int:
@@ -39,7 +39,7 @@ class Operator:
         signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
         headers = {"x-printstudio-signature": f"sha256={signature}"}
         url = f"http://127.0.0.1:{self.gateway.port}/hooks/{source}"
-        with httpx2.Client(trust_env=False, timeout=20) as client:
+        with httpx2.Client(trust_env=False, timeout=60) as client:
             return client.post(url, content=body, headers=headers).status_code
 
     def killed(self) -> None:

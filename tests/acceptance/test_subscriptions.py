@@ -39,7 +39,7 @@ class Consumer(ThreadingHTTPServer):
 
     def wait_for(self, path: str, count: int) -> list[tuple[dict[str, str], bytes]]:
         """What came to a path, as soon as it is so much."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             found = [(headers, body) for at, headers, body in self.got if at == path]
             if len(found) >= count:
@@ -91,7 +91,7 @@ class Shop:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -117,7 +117,7 @@ class Shop:
             except OSError:
                 pass  # Linux says EIO when the last writer is gone
             os.close(leader)
-            assert process.wait(30) == 0
+            assert process.wait(60) == 0
         return output.decode()
 
     def tell(self) -> str:
@@ -133,7 +133,7 @@ class Shop:
             }
         ).encode()
         digest = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
-        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.gateway.port, timeout=60)
         headers = {"X-PrintStudio-Signature": f"sha256={digest}"}
         connection.request("POST", "/hooks/shop", body, headers)
         with connection.getresponse() as response:

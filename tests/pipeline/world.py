@@ -113,7 +113,7 @@ class World:
         self.gateway, self.consumer, self.folder = gateway, consumer, folder
         self.public, self.admin, self.control = (f"http://127.0.0.1:{port}" for port in ports)
         # It asks http URLs alone, and to read the system's authorities takes a while.
-        self.client = httpx2.AsyncClient(trust_env=False, timeout=20, verify=False)
+        self.client = httpx2.AsyncClient(trust_env=False, timeout=60, verify=False)
 
     async def post(self, source: str, body: bytes, headers: dict[str, str]) -> httpx2.Response:
         return await self.client.post(

@@ -74,7 +74,7 @@ def at(consumer: Consumer, path: str) -> list[Delivered]:
 
 
 async def until_gone(key: Key, name: str) -> None:
-    for _ in range(400):
+    for _ in range(1_500):
         if (await key.ask("GET", f"{PATH}/{name}")).status_code == 404:
             return
         await asyncio.sleep(0.02)

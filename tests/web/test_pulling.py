@@ -378,7 +378,7 @@ def test_a_long_poll_is_answered_by_the_commit(tmp_path: Path) -> None:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    for _ in range(800):
+    for _ in range(3_000):
         if condition():
             return
         await asyncio.sleep(0.01)
