@@ -48,9 +48,19 @@ def told(database: Path) -> dict[str, list[tuple[int, str]]]:
     return found
 
 
+async def listed(database: Path) -> None:
+    """Wait until the first listing is there, of nothing: what it had would be told by no event."""
+    for _ in range(1_200):
+        with closing(sqlite3.connect(database)) as connection:
+            if connection.execute("SELECT 1 FROM polls WHERE listed").fetchone():
+                return
+        await asyncio.sleep(0.05)
+    pytest.fail("nothing was listed")
+
+
 async def settled(database: Path) -> None:
     """Wait until every delivery has ended."""
-    for _ in range(600):
+    for _ in range(1_200):
         with closing(sqlite3.connect(database)) as connection, connection:
             row = connection.execute("SELECT 1 FROM deliveries WHERE state < 2 LIMIT 1").fetchone()
         connection.close()
@@ -75,7 +85,7 @@ def test_rounds_are_killed_and_nothing_is_lost_or_told_twice(
             with (tmp_path / "gateway.toml").open("a") as file:
                 file.write(configuration(api, consumer))
             await gateway.start()
-            await asyncio.sleep(1.5)  # the first listing, of nothing
+            await listed(gateway.database)
             orders = [api.place() for _ in range(ORDERS)]
             for _ in range(KILLS):
                 for number in orders:
@@ -87,7 +97,7 @@ def test_rounds_are_killed_and_nothing_is_lost_or_told_twice(
                 await gateway.start()
             for number in orders:
                 api.move(number, "shipped")
-            for _ in range(200):
+            for _ in range(600):
                 found = told(gateway.database)
                 if all("order.shipped" in [kind for _, kind in found.get(n, [])] for n in orders):
                     break

@@ -181,8 +181,7 @@ def test_what_was_polled_is_told_too(tmp_path: Path) -> None:
         api = new_api()
         async with serving(api):
             await done(world, "POST", "", polled_keys(api, interval="1s"))
-            await world.until(lambda: api.requests)
-            await asyncio.sleep(0.1)
+            await world.until(lambda: world.rows("SELECT 1 FROM polls WHERE listed"))
             number = api.place()
 
             def callbacks() -> list[int]:
