@@ -152,7 +152,7 @@ def test_a_paused_subscription_holds_and_drops_nothing(tmp_path: Path) -> None:
             assert "But subscription shop is paused" in await retry(world, delivery)
         world.gateway.kill()
         await world.gateway.start()
-        await asyncio.sleep(1.0 + REST)  # the schedule would be over by now
+        await asyncio.sleep(4.0 + REST)  # the schedule would be over by now
         assert len(consumer.arrivals) == 2
         await asyncio.to_thread(control.resume, world.settings, "shop")
         assert await until(lambda: world.rows(UNFINISHED) == [(0,)])
@@ -160,7 +160,7 @@ def test_a_paused_subscription_holds_and_drops_nothing(tmp_path: Path) -> None:
         assert len(consumer.arrivals) == 2 + 4
         assert len(consumer.ids) == 3
 
-    play(tmp_path, 'schedule = ["1s"]', story)
+    play(tmp_path, 'schedule = ["4s"]', story)
 
 
 def shown(world: Stage, delivery: int) -> list[str]:

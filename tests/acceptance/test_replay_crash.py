@@ -57,7 +57,8 @@ async def done(world: Stage, more: str = "SELECT 0") -> None:
 async def kill(world: Stage) -> float:
     """Kill the gateway; from when on whatever comes is of its next life, as `Arrival.at`."""
     world.gateway.kill()
-    await asyncio.sleep(0.1)  # what it had sent is still to be read
+    for _ in range(10):  # what it had sent is still to be accepted, and then to be read
+        await asyncio.sleep(0.01)
     return time.monotonic()
 
 
