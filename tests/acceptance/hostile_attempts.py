@@ -34,13 +34,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """What came of the attempts, by manner; memory in MiB, overrun in seconds over the timeout."""
+    """What came of the attempts, by manner; memory in MiB, overrun in seconds over the timeout.
+
+    `busy` is the share of the run for which the process was ready and got no processor.
+    """
 
     attempts: int = 0
     overrun: float = float("-inf")
     overrun_of: str = ""
     at_start: float = 0.0
     at_end: float = 0.0
+    busy: float = 0.0
     ends: dict[str, dict[str, int]] = {}
 
     def note(self, manner: str, failure: Failure | None, overrun: float) -> None:
@@ -71,6 +75,7 @@ async def run(plan: Plan) -> Result:
     result.at_start = resident()
     await asyncio.gather(*slots)
     result.at_end = resident()
+    result.busy = withheld() / plan.seconds
     await transport.close()
     return result
 

@@ -110,6 +110,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         ]
         lines += [
             f"\n{one.attempts} attempts; resumed {seen.resumed} times; {seen.waiting} wait",
+            f"{one.busy:.0%} of the time without a processor",
             f"worst attempt {one.overrun:+.3f} s over its timeout ({one.overrun_of})",
             f"resident memory: {one.at_start:.1f} MiB warm, {one.at_end:.1f} MiB at the end",
             f"page cache: {seen.cold[self.warm]:.1f} MiB of it were still free when warm",
@@ -178,6 +179,7 @@ async def run(plan: Plan, folder: Path) -> Report:
     attempts, worst = _attempts(gateway.database, plan, manners, seen)
     warm = min(int(plan.warm_up / LOOK), len(seen.memory) - 1)
     attempts.at_start, attempts.at_end = seen.memory[warm], seen.memory[-1]
+    attempts.busy = seen.withheld[-1][1] / (len(seen.withheld) * LOOK)
     late = _late(seen, healthy)
     return Report(attempts=attempts, worst=worst, seen=seen, warm=warm, late=late)
 

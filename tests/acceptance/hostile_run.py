@@ -14,12 +14,15 @@ from itertools import cycle, islice
 
 import msgspec
 
+from gateway.models import Failure
 from tests.acceptance.hostile_attempts import Plan, Result
 from tests.acceptance.hostile_peers import MANNERS, hostile
 
 PEERS = 200
 GROWTH = 20.0  # MiB that resident memory may gain
 OVERRUN = 1.0  # seconds that an attempt may last over its timeout
+BUSY = 0.1  # share of the run: from there on a deadline may come before what ends by itself
+EXCUSED = 0.25  # of the attempts of a manner, at most, are excused for that
 SPARE = 60.0  # seconds after which a process that has not ended is told of
 
 
@@ -70,7 +73,10 @@ def problems(result: Result) -> list[str]:
             found.append(f"{name}: never met")
             continue
         ends = result.ends[name]
-        found.extend(f"{name}: {ends[end]} ended as {end}" for end in ends.keys() - known)
+        unknown = ends.keys() - known
+        if result.busy > BUSY and ends.get(Failure.TIMEOUT, 0) <= EXCUSED * sum(ends.values()):
+            unknown -= {Failure.TIMEOUT}
+        found.extend(f"{name}: {ends[end]} ended as {end}" for end in unknown)
     return found
 
 
@@ -84,7 +90,7 @@ def report(result: Result) -> str:
         [
             *lines,
             "",
-            f"{result.attempts} attempts",
+            f"{result.attempts} attempts; {result.busy:.0%} of the time without a processor",
             f"resident memory: {result.at_start:.1f} MiB warm, {result.at_end:.1f} MiB at the end",
             f"worst attempt {result.overrun:+.3f} s over its timeout ({result.overrun_of})",
             *(f"NOT WELL: {one}" for one in problems(result)),

@@ -31,3 +31,16 @@ def test_a_broken_promise_is_told() -> None:
         "silent: 3 ended as reset",
     ]
     assert "NOT WELL: 10 GB: never met" in hostile_run.report(bad)
+
+
+def test_a_busy_machine_may_bring_a_deadline_first_but_not_often() -> None:
+    ends = {
+        name: {(end or "delivered"): 9 for end in manner.ends} for name, manner in MANNERS.items()
+    }
+    for late, busy, problems in (
+        (3, 0.3, []),
+        (4, 0.3, ["garbage: 4 ended as timeout"]),
+        (1, 0.05, ["garbage: 1 ended as timeout"]),
+    ):
+        met = ends | {"garbage": {"protocol": 9, "timeout": late}}
+        assert hostile_run.problems(Result(overrun=0.1, busy=busy, ends=met)) == problems
