@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import msgspec
 import uvloop
 from starlette.types import Message, Receive, Scope, Send
 
@@ -26,6 +27,7 @@ LIMITS = Limits(
     write_timeout=Duration(20_000),
     linger_timeout=Duration(20_000),
 )
+KEPT = msgspec.structs.replace(LIMITS, idle_timeout=Duration(20_000))  # used again after a pause
 HEAD = b"POST /echo HTTP/1.1\r\nHost: a.example\r\n"
 GET = b"GET /echo HTTP/1.1\r\nHost: a.example\r\n\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from gateway.models import Duration
-from tests.web.listener import App, Listener, answers, ask, listening, read_all, wait_for
+from tests.web.listener import KEPT, App, Listener, answers, ask, listening, read_all, wait_for
 
 HEAD = b"POST /direct HTTP/1.1\r\nHost: a.example\r\n"
 LAST = b"Connection: close\r\n"
@@ -34,7 +34,7 @@ def test_a_whole_request_is_answered_without_the_application() -> None:
 
 
 def test_a_connection_is_used_again() -> None:
-    with listening() as listener, listener.connect() as sock:
+    with listening(KEPT) as listener, listener.connect() as sock:
         for number in range(5):
             sock.sendall(posted(b"%d" % number))
             data = sock.recv(65536)

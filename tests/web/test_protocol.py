@@ -17,6 +17,7 @@ from tests.web.listener import (
     CHUNKED,
     GET,
     HEAD,
+    KEPT,
     LIMITS,
     App,
     Listener,
@@ -163,9 +164,13 @@ def test_an_early_answer_ends_at_once_for_a_client_that_stops_sending() -> None:
         wait_for(lambda: not listener.server.server_state.connections)
 
 
-def test_an_early_answer_to_a_whole_request_keeps_the_connection(shared: Listener) -> None:
+@pytest.mark.parametrize("app", [App, Plain])
+def test_an_early_answer_to_a_whole_request_keeps_the_connection(app: type[Plain]) -> None:
     early = HEAD.replace(b"/echo", b"/early") + b"Content-Length: 3\r\n\r\nabc"
-    assert [status for status, _ in answers(ask(shared, early, GET, pause=0.05))] == [413, 200]
+    last = GET[:-2] + b"Connection: close\r\n\r\n"
+    with listening(KEPT, app=app) as listener:
+        found = answers(ask(listener, early, last, pause=0.05))
+    assert [status for status, _ in found] == [413, 200]
 
 
 def test_a_client_that_disconnects_midway_leaves_nothing_behind() -> None:
