@@ -1,10 +1,15 @@
 """Good answers and kept connections, against real peers on loopback and on both event loops."""
 
 import asyncio
+import contextlib
+import socket
+import threading
+import time
 from contextlib import AsyncExitStack
 
 import pytest
 
+from gateway.egress.rules import parse_target
 from gateway.egress.transport import Transport
 from gateway.models import Failure
 from tests.pipeline.transport_peers import (
@@ -340,6 +345,47 @@ def test_a_longer_deadline_on_a_kept_connection_holds(run: Run) -> None:
             assert peer.connections == 1
 
     run(scene())
+
+
+def test_an_answer_that_came_in_time_is_read_although_the_loop_was_held_up(run: Run) -> None:
+    """A laptop that slept, or a machine that was moved: its consumer has the event, and said so."""
+    held, answered = threading.Event(), threading.Event()
+
+    def answer(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65536)
+            held.wait(LONG)
+            connection.sendall(OK)
+            answered.set()
+            with contextlib.suppress(ConnectionResetError):
+                connection.recv(65536)
+
+    async def scene(server: socket.socket) -> None:
+        loop, (ours, theirs) = asyncio.get_running_loop(), socket.socketpair()
+
+        def hold_up() -> None:
+            loop.remove_reader(ours)
+            held.set()
+            answered.wait(LONG)
+            time.sleep(2 * SHORT)
+
+        target = parse_target(f"http://127.0.0.1:{server.getsockname()[1]}/")
+        async with transport() as client:
+            attempt = asyncio.ensure_future(client.post(target, b"", b"{}", timeout=SHORT))
+            await settled(lambda: any(one._waiter is not None for one in client._open))
+            # While it reads: what comes meanwhile is read the next time, and timers are before that.
+            loop.add_reader(ours, hold_up)
+            theirs.send(b"!")
+            assert (await attempt).status == 200
+        await asyncio.to_thread(peer.join)
+        ours.close()
+        theirs.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        peer = threading.Thread(target=answer, args=(server,))
+        peer.start()
+        run(scene(server))
 
 
 def test_a_cancelled_attempt_closes_its_connection(run: Run) -> None:
