@@ -125,7 +125,7 @@ def test_what_was_sent_is_summed_up(shop: Shop) -> None:
 
 
 def until(holds: Any) -> None:
-    for _ in range(200):
+    for _ in range(1_500):
         if holds():
             return
         threading.Event().wait(0.02)
