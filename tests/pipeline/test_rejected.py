@@ -185,9 +185,7 @@ def test_a_flood_of_rubbish_is_in_nobodys_way(
             await world.settled()
             # Once more alone, and without the janitor, who works by the clock: nothing puts anything
             # into the writer's queue, however long it takes.
-            gateway = world.gateway
-            gateway.janitor.stop()
-            await world.until(lambda: "janitor" not in {one.get_name() for one in gateway.running})
+            await world.without_janitor()
             calls.clear()
             sent += await rubbish(world, lambda sent: sent == 300)
             assert set(calls) <= {"claim"}

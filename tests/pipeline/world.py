@@ -152,6 +152,13 @@ class World:
             assert time.monotonic() < end, "it did not become true in time"
             await asyncio.sleep(0.01)
 
+    async def without_janitor(self) -> None:
+        """End the one part that works by the clock alone, whatever the test does meanwhile."""
+        self.gateway.janitor.stop()
+        await self.until(
+            lambda: "janitor" not in {task.get_name() for task in self.gateway.running}
+        )
+
     async def delivered(self, count: int) -> list[Delivered]:
         """Wait for so many deliveries."""
         await self.until(lambda: len(self.consumer.seen) >= count)
