@@ -134,16 +134,12 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """How a subscription's endpoint does, as far as it is kept over a restart.
+    """How a subscription's endpoint does, as far as it is kept over a restart."""
 
-    `failing_since` is set from the fourth failed attempt in a row on, to which `streak` counts. Until
-    `broken_until` the breaker lets nothing through; it opened `trips` times since it was last closed.
-    """
-
-    failing_since: Millis | None = None
-    streak: int = 0
-    broken_until: Millis | None = None
-    trips: int = 0
+    failing_since: Millis | None = None  # the fourth failed attempt in a row
+    streak: int = 0  # failed attempts in a row, up to those four
+    broken_until: Millis | None = None  # the breaker lets nothing through
+    trips: int = 0  # how often it has opened since it was last closed
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
