@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.stores.sqlite import checkpoints as module
-from gateway.stores.sqlite.checkpoints import Checkpoints
+from gateway.stores.sqlite.checkpoints import IDLE, PATIENT, Checkpoints
 from gateway.stores.sqlite.opening import connect
 
 PAGE = 4_096
@@ -30,7 +30,7 @@ def commit(connection: sqlite3.Connection, checkpoints: Checkpoints, *statements
         connection.execute(statement)
     connection.execute("COMMIT")
     checkpoints.committed(connection)
-    if checkpoints.due(idle=False):
+    if checkpoints.due(idle=False, answered=True):
         checkpoints.run(connection)
 
 
@@ -70,5 +70,32 @@ def test_what_changes_no_row_counts_too(tmp_path: Path) -> None:
     connection, checkpoints = busy(path)
     for _ in range(LONG * 4):
         checkpoints.committed(connection)
-    assert checkpoints.due(idle=False)
+    assert checkpoints.due(idle=False, answered=True)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("pages", "idle", "answered", "due"),
+    [
+        (IDLE, True, True, True),
+        (IDLE - 1, True, True, False),
+        (IDLE, True, False, False),  # a callback may come at any moment: not yet
+        (PATIENT, True, False, True),
+        (PATIENT, False, True, False),  # something waits already
+    ],
+)
+def test_a_moment_is_waited_for_in_which_nobody_waits(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pages: int,
+    idle: bool,
+    answered: bool,
+    due: bool,
+) -> None:
+    monkeypatch.setattr(module, "LONG", PATIENT * 2)
+    connection, checkpoints = busy(tmp_path / "a.db")
+    checkpoints.committed(connection)
+    for _ in range(pages - 1):
+        checkpoints.committed(connection)
+    assert checkpoints.due(idle=idle, answered=answered) is due
     connection.close()

@@ -11,6 +11,8 @@ from pathlib import Path
 LONG = 4_000  # pages, 16 MiB: a page that many callbacks touch is copied back once
 LEAST = 0.25  # pages a row: what changes many rows of a page says nothing of what comes after it
 IDLE = 200  # pages, when nobody waits: shorter, so that whoever comes meanwhile waits less
+PATIENT = 800  # pages, until which a moment is waited for right behind somebody's answer: who calls
+# needs the way back and forth before the next call, and others call then as likely as at any time
 
 
 class Checkpoints:
@@ -28,9 +30,13 @@ class Checkpoints:
         self._changes += max(connection.total_changes - self._total, 1)
         self._total = connection.total_changes
 
-    def due(self, *, idle: bool) -> bool:
-        """Whether to copy now; `idle` says that nothing waits to be written."""
-        return self._changes * self._each >= (IDLE if idle else LONG)
+    def due(self, *, idle: bool, answered: bool) -> bool:
+        """Whether to copy now; `idle` says that nothing waits to be written.
+
+        `answered` says that whoever calls was answered by this commit, or that nobody calls.
+        """
+        pages = self._changes * self._each
+        return pages >= (LONG if not idle else IDLE if answered else PATIENT)
 
     def run(self, connection: sqlite3.Connection) -> list[object]:
         """Copy what no reader still needs where it is; raises `sqlite3.Error`."""

@@ -23,7 +23,7 @@ from gateway.errors import Unavailable
 from gateway.models import Delivery, Millis
 from gateway.news import News
 from gateway.stores.base import Handover
-from gateway.stores.callers import Callers
+from gateway.stores.callers import Callers, Calling
 from gateway.stores.migrate import migrate
 from gateway.stores.sqlite.checkpoints import Checkpoints
 from gateway.stores.sqlite.opening import connect, is_full
@@ -265,7 +265,10 @@ class Writer:
             reason = str(results)
             results = [Unavailable(reason) for _ in jobs]
             batch.reset()
-        elif self._checkpoints.due(idle=not (self._jobs or self.callers.crowd)):
+        elif self._checkpoints.due(
+            idle=not (self._jobs or self.callers.crowd),
+            answered=any(job.bounded for job in jobs) or self.callers.calling is Calling.NOBODY,
+        ):
             # Whoever waits for this commit need not wait for that too.
             self._tell(lambda: self._done(jobs, results, batch))
             self._attempt(lambda: self._checkpoints.run(batch.connection))
