@@ -75,21 +75,20 @@ def test_what_changes_no_row_counts_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pages", "idle", "answered", "due"),
+    ("pages", "moment", "due"),
     [
-        (IDLE, True, True, True),
-        (IDLE - 1, True, True, False),
-        (IDLE, True, False, False),  # a callback may come at any moment: not yet
-        (PATIENT, True, False, True),
-        (PATIENT, False, True, False),  # something waits already
+        (IDLE, {"idle": True, "answered": True}, True),
+        (IDLE - 1, {"idle": True, "answered": True}, False),
+        (IDLE, {"idle": True, "answered": False}, False),  # a callback may come at any moment
+        (PATIENT, {"idle": True, "answered": False}, True),
+        (PATIENT, {"idle": False, "answered": True}, False),  # something waits already
     ],
 )
 def test_a_moment_is_waited_for_in_which_nobody_waits(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     pages: int,
-    idle: bool,
-    answered: bool,
+    moment: dict[str, bool],
     due: bool,
 ) -> None:
     monkeypatch.setattr(module, "LONG", PATIENT * 2)
@@ -97,5 +96,5 @@ def test_a_moment_is_waited_for_in_which_nobody_waits(
     checkpoints.committed(connection)
     for _ in range(pages - 1):
         checkpoints.committed(connection)
-    assert checkpoints.due(idle=idle, answered=answered) is due
+    assert checkpoints.due(**moment) is due
     connection.close()
