@@ -123,7 +123,8 @@ def _log(desk: Desk, delivery: Delivery, outcome: Outcome, decision: Decision, n
     then = f"{decision.step}: {decision.reason}"
     if decision.step is Step.RETRY and decision.due is not None:
         wait = max(0, decision.due - now) / 1000
-        then = f"the next one is due in {wait:.3g} s"
+        digits = ".0f" if wait >= 100 else ".3g"  # 3890 s, not 3.89e+03
+        then = f"the next one is due in {wait:{digits}} s"
     logger.log(
         logging.WARNING if decision.step in LOUD else logging.INFO,
         "dl_%d %s to %s, attempt %d: %s; %s",

@@ -1,5 +1,7 @@
 """What the gateway says of a delivery that ended without success."""
 
+import logging
+
 import pytest
 from msgspec.structs import replace
 
@@ -34,3 +36,18 @@ def test_exhausted_is_said_of_all_but_operational_events(first: str, size: int, 
     settled = judge.settlement(desk, replace(DELIVERY, event_type=first, size=size), outcome)
     told = [event.type for event in settled.events]
     assert told == (["gateway.delivery.exhausted"] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"), [((1_500,), "due in 1.5 s"), ((3_600_000,), "due in 3600 s")]
+)
+def test_the_log_tells_seconds_as_a_person_writes_them(
+    schedule: tuple[int, ...], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = lambda: NOW  # noqa: E731
+    judge = Judge(Operations(Writer(""), clock=clock), clock=clock, random=lambda: 0.5)
+    subscription = replace(SUBSCRIPTION, schedule=tuple(map(Millis, schedule)))
+    desk = Desk(replace(STATUS, subscription=subscription), clock, lambda: 0.5)
+    with caplog.at_level(logging.INFO):
+        judge.settlement(desk, DELIVERY, Outcome(started_at=NOW, duration=1.0, status=500))
+    assert said in caplog.text
