@@ -110,7 +110,8 @@ def main() -> None:
     options, rest = parser.parse_known_args()
     FAULTS[options.fault]()
     if options.wal_autocheckpoint is not None:
-        checkpoints.LONG = checkpoints.IDLE = options.wal_autocheckpoint
+        every = options.wal_autocheckpoint
+        checkpoints.LONG = checkpoints.IDLE = checkpoints.PATIENT = every
     sys.argv = ["gateway", *rest]
     runpy.run_module("gateway", run_name="__main__", alter_sys=True)
 
