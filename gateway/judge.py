@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Callable
 
+import msgspec
+
 from gateway.desk import Desk
 from gateway.models import Delivery, Event, Failure, Millis, Outcome
 from gateway.operations import Operations
@@ -69,9 +71,7 @@ class Judge:
         if decision.hold is not None:
             desk.hold_until = max(desk.hold_until, decision.hold)
         if decision.step in {Step.DEAD, Step.PARK} and desk.state != "gone":
-            # Of an operational event nothing is said: it could go round for ever. In a batch there
-            # may be others; what is said of it comes back alone.
-            if delivery.size > 1 or not delivery.event_type.startswith("gateway."):
+            if not _is_operational(delivery):
                 events.append(self._operations.exhausted(subscription, delivery, decision.reason))
         elif decision.step is Step.GONE and desk.state != "gone":
             desk.state = "gone"
@@ -87,6 +87,27 @@ class Judge:
             reason = f"{desk.streak} attempts failed in a row; the last one: {_briefly(outcome)}"
             events.append(say("failing", subscription, reason))
         return tuple(events)
+
+
+class _Typed(msgspec.Struct):
+    type: str
+
+
+_members = msgspec.json.Decoder(list[_Typed])
+
+
+def _is_operational(delivery: Delivery) -> bool:
+    """Whether it carries nothing but operational events, of which nothing is said.
+
+    Else it could go round for ever: between two that get them in batches, too.
+    """
+    if delivery.size == 1:
+        return delivery.event_type.startswith("gateway.")
+    try:
+        members = _members.decode(delivery.body)
+    except RecursionError:  # data that nest too deep to be looked at are none of ours
+        return False
+    return all(member.type.startswith("gateway.") for member in members)
 
 
 def _when_gone(desk: Desk, decision: Decision) -> Decision:
