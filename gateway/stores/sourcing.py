@@ -41,7 +41,7 @@ class Sources(Protocol):
         ...
 
     async def put(self, name: str, keys: bytes, now: Millis) -> None:
-        """Make one, or give it other keys. `Conflict` when there are too many."""
+        """Make one, which is not paused, or give it other keys. `Conflict` when there are too many."""
         ...
 
     async def remove(self, name: str) -> None:

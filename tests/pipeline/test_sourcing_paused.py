@@ -73,6 +73,24 @@ def test_a_pause_outlives_restarts_and_changes_but_not_the_source(
     play(tmp_path, second)
 
 
+def test_one_that_the_file_has_lost_leaves_no_pause_to_the_next_of_its_name(tmp_path: Path) -> None:
+    async def first(world: World) -> None:
+        await done(world, "POST", "/berlin/pause")
+
+    async def second(world: World) -> None:
+        made = await done(world, "POST", "", BERLIN)
+        assert made["paused_at"] is None
+        assert await call(world, 1) == 200
+
+    async def third(world: World) -> None:
+        assert await call(world, 2) == 200
+
+    declared = '[sources.berlin]\nprovider = "printstudio"\nsecrets = ["first-secret"]\n'
+    play(tmp_path, first, sources=declared)
+    play(tmp_path, second)
+    play(tmp_path, third)
+
+
 def test_the_silence_of_a_paused_one_is_not_told(
     tmp_path: Path,
     sky: Sky,  # noqa: F811

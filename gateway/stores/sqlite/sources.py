@@ -75,6 +75,7 @@ def _put(batch: Batch, name: str, sealed: bytes, now: Millis) -> None:
     execute(
         "INSERT INTO made_sources (name, sealed, made_at) VALUES (?, ?, ?)", (name, sealed, now)
     )
+    _resume(batch, name)  # one of that name may have been paused before the file lost it
 
 
 def _remove(batch: Batch, name: str) -> None:
