@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -175,7 +175,11 @@ async def _database(setup: Setup, known: list[Examined]) -> Sequence[Finding]:
         known.append(await in_thread(lambda: examined(setup.settings.store.url)))
     except StartupError as error:
         return [*found, problem("database", str(error).removesuffix("."))]
-    return [*found, *checks.database_findings(known[0], path, wall_clock())]
+    there = {*_declared(setup), *known[0].made_sources}
+    # The pause of one that was taken out of the file is kept for its return: nobody can end it now.
+    paused = {name: at for name, at in known[0].paused_sources.items() if name in there}
+    said = msgspec.structs.replace(known[0], paused_sources=paused)
+    return [*found, *checks.database_findings(said, path, wall_clock())]
 
 
 def _integrity(setup: Setup, *, deep: bool) -> Iterable[Finding]:
@@ -191,9 +195,13 @@ def _disk(setup: Setup) -> Iterable[Finding]:
 
 
 def _made(setup: Setup, places: list[Place]) -> Iterable[Finding]:
+    return made_findings(setup.settings, _declared(setup), places)
+
+
+def _declared(setup: Setup) -> Collection[str]:
+    """The names of the file's sources, as far as it can be read."""
     declared = setup.document.get("sources")
-    names = declared if isinstance(declared, Mapping) else ()
-    return made_findings(setup.settings, names, places)
+    return declared.keys() if isinstance(declared, Mapping) else ()
 
 
 def _secrets(setup: Setup) -> Iterable[Finding]:

@@ -85,7 +85,8 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
     """What a database says of itself, read without changing anything.
 
     `wal` is the bytes of the log. The subscriptions that are to get something are URLs by name:
-    those that a file declared when the gateway was last started, and the others.
+    those that a file declared when the gateway was last started, and the others. A source that is
+    paused may be neither of the file nor made.
     """
 
     version: int
@@ -98,3 +99,4 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
     undeclared: Mapping[str, str]
     standings: Sequence[Standing]
     paused_sources: Mapping[str, Millis]
+    made_sources: Sequence[str]

@@ -224,6 +224,20 @@ def test_what_is_paused_is_told(patient: Patient) -> None:
             assert asyncio.run(patient.gateway.stop()) == 0
 
 
+def test_the_pause_of_a_source_that_is_no_more_is_not_told(patient: Patient) -> None:
+    config = ("--config", str(patient.config))
+    asyncio.run(patient.gateway.start())
+    assert run("sources", "add", "pay", "provider=stripe", "secrets=a-secret", *config).code == 0
+    for name in ("shop", "pay"):
+        assert run("sources", "pause", name, *config).code == 0
+    assert asyncio.run(patient.gateway.stop()) == 0
+    text = patient.config.read_text()
+    patient.config.write_text(text.replace("[sources.shop]", "[sources.other]"))
+    assert run("sources", "resume", "shop", *config).code == 1  # so nobody is to be sent there
+    found = patient.doctor("--offline")
+    assert ("source shop" in found, found["source pay"][0]["state"]) == (False, "warning")
+
+
 def test_a_subscription_that_is_pulled_is_connected_to_by_nobody(patient: Patient) -> None:
     """Whether the file declares it or a command added it, and where the file is not good."""
     patient.configure("[subscriptions.fetched]\npull = true\n")

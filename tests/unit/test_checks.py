@@ -89,6 +89,7 @@ def examined(**changed: object) -> Examined:
         "undeclared": {},
         "standings": (),
         "paused_sources": {},
+        "made_sources": (),
     }
     return Examined(**(known | changed))  # type: ignore[arg-type]
 

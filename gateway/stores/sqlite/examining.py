@@ -31,6 +31,7 @@ STANDING = (
     " (SELECT count(*) FROM deliveries d WHERE d.subscription = s.id AND d.state = ? AND d.state < 2)"
     " FROM subscriptions s WHERE s.enabled AND (s.made IS NULL OR length(s.made) > 0) ORDER BY s.id"
 )
+MADE = "SELECT name FROM made_sources"
 NEWEST = "SELECT received_at FROM callbacks ORDER BY id DESC LIMIT 1"
 
 _declared = msgspec.json.Decoder(dict[str, Any])
@@ -59,6 +60,7 @@ def examine(path: Path) -> Examined:
             undeclared=_subscriptions(connection, declared=False) if present else {},
             standings=_standings(connection) if present else (),
             paused_sources=dict(connection.execute(PAUSED).fetchall()) if present else {},
+            made_sources=[name for (name,) in connection.execute(MADE)] if present else (),
         )
 
 
