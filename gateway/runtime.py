@@ -82,8 +82,10 @@ class Gateway:
         self.store.catalog.on_change(self.rotations.update)
         await self.keyring.refresh()
         await self.sources.load()
-        await self.store.catalog.sync(self.subscriptions)
-        await self._ask_as_who_we_are()
+        # Without a public URL there is no name to ask in, and what was agreed to stays.
+        url = self.settings.server.public_url
+        origin = parse_target(url).host if url else None
+        await self.store.catalog.sync(self.subscriptions, origin=origin)
         await self.store.catalog.expire(self.clock())  # before anything is signed
         self.store.attach(self.dispatcher)
         for name, work in (
@@ -96,18 +98,6 @@ class Gateway:
         ):
             self._watch_over(asyncio.create_task(work, name=name))
         self.poller.start(self._watch_over)
-
-    async def _ask_as_who_we_are(self) -> None:
-        """`server.public_url` may have changed: those that no file declares ask in its name, too."""
-        if not self.settings.server.public_url:
-            return  # then there is no name to ask in, and what was agreed to stays
-        origin = parse_target(self.settings.server.public_url).host
-        for status in self.store.catalog.statuses:
-            made = status.subscription
-            if not made.declared and made.origin not in {None, origin}:
-                await self.store.catalog.change(
-                    made.id, lambda before: msgspec.structs.replace(before, origin=origin)
-                )
 
     def _watch_over(self, task: "asyncio.Task[None]") -> None:
         self.running.add(task)

@@ -342,8 +342,10 @@ class Queue(Protocol):
 class Catalog(Protocol):
     """What the runtime and the control socket need."""
 
-    async def sync(self, declared: Sequence[Subscription]) -> Sequence[Status]:
-        """Take over the configuration's subscriptions; ids by name. Others are disabled, not deleted."""
+    async def sync(
+        self, declared: Sequence[Subscription], *, origin: str | None = None
+    ) -> Sequence[Status]:
+        """Take over the file's, disable others that were; those made ask for consent as `origin`, if any."""
         ...
 
     async def resume(self, key: str | int) -> Status:

@@ -161,6 +161,27 @@ def test_what_is_shown_holds_no_secret(run: Run) -> None:
     run(story)
 
 
+def test_all_ask_in_another_name_at_once(run: Run) -> None:
+    """One by one, each would have the whole catalog read: minutes, with a thousand of them."""
+
+    async def story(store: Store) -> None:
+        for number in range(5):
+            asking = msgspec.structs.replace(CRM, name=f"s{number}", origin="old.example")
+            await store.catalog.create(asking, generate_secret(), NOW)
+        await store.catalog.create(CRM, generate_secret(), NOW)
+        seen: list[int] = []
+        store.catalog.on_change(lambda _: seen.append(1))
+        statuses = await store.catalog.sync([A], origin="new.example")
+        assert len(seen) == 2
+        asking_as = [one.subscription.origin for one in statuses if one.subscription.origin]
+        assert asking_as == ["new.example"] * 5
+        for origin in (None, "new.example"):
+            assert await store.catalog.sync([A], origin=origin) == statuses
+        assert len(seen) == 4
+
+    run(story)
+
+
 def test_names_are_taken_once(run: Run) -> None:
     async def story(store: Store) -> None:
         await store.catalog.create(CRM, generate_secret(), NOW)

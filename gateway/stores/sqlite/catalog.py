@@ -9,6 +9,7 @@ is read, and never for a delivery.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -62,10 +63,21 @@ class SqliteCatalog:
         self.statuses: Sequence[Status] = ()
         self.routes = Routes(0, ())
 
-    async def sync(self, declared: Sequence[Subscription]) -> Sequence[Status]:
+    async def sync(
+        self, declared: Sequence[Subscription], *, origin: str | None = None
+    ) -> Sequence[Status]:
         """See `gateway.stores.base.Catalog`."""
         self._declared = {subscription.name: subscription for subscription in declared}
         await self._writer.submit(lambda batch: _sync(batch, declared), heavy=True)
+        known = [status.subscription for status in await self.refresh()]
+        others = [one.id for one in known if not one.declared and one.origin not in {None, origin}]
+        if origin is None or not others:
+            return self.statuses
+        seal, revise = self._sealer(), partial(msgspec.structs.replace, origin=origin)
+        # Together: each change is a transaction else, and has the whole catalog read again.
+        await self._writer.submit(
+            lambda batch: [making.change(batch, seal, one, revise) for one in others], heavy=True
+        )
         return await self.refresh()
 
     def on_change(self, listener: Callable[[Sequence[Status]], None]) -> None:
