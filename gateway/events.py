@@ -393,8 +393,8 @@ def binary(body: bytes) -> tuple[list[tuple[str, str]], bytes]:
     """
     attributes = _envelope_decoder.decode(body)
     content_type = msgspec.json.decode(attributes.pop("datacontenttype", _JSON_TYPE))
-    content_type = content_type or "application/json"
-    check_data_type(content_type)  # what is stored may come from an older program
+    content_type = str(content_type or "application/json")
+    check_data_type(content_type)  # what is stored may come from an older program, even a number
     data = out_of_json(bytes(attributes.pop("data", Raw(b""))), content_type)
     if "data_base64" in attributes:
         data = b64decode(msgspec.json.decode(attributes.pop("data_base64"), type=str))

@@ -241,6 +241,12 @@ def test_data_that_would_be_read_as_another_event_are_not_sent_in_binary_mode(ki
         binary(json.dumps(event).encode())
 
 
+@pytest.mark.parametrize("kind", [b"5", b"true", b'"text"'])
+def test_what_an_older_program_took_as_a_content_type_is_no_bug(kind: bytes) -> None:
+    with pytest.raises(ValueError, match="expected a content-type"):
+        binary(b'{"specversion":"1.0","datacontenttype":%b,"data":1}' % kind)
+
+
 @pytest.mark.parametrize(
     "content_type",
     ["application/cloudevents+json; charset=utf-8", "application/json"],
