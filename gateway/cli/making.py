@@ -14,6 +14,7 @@ from gateway.cli.options import Place
 from gateway.cli.remote import source_path
 from gateway.cli.sources import where
 from gateway.cli.subscribing import read_pairs
+from gateway.cli.tables import clean
 from gateway.config import reader
 from gateway.config.secrets import Vault, bytes_of, text_of
 from gateway.config.settings import Settings
@@ -96,7 +97,11 @@ def pause(place: Place, name: str, *, config: Path | None) -> Told:
 def resume(place: Place, name: str, *, config: Path | None) -> Told:
     """Listen to a source again; what was done. `NotFound`."""
     done = _stand(place, name, "resume", lambda sources: sources.resume(name), config)
-    return _told(done, name, f"Source {name} is resumed. {_comes(done, name)}")
+    text = f"Source {name} is resumed. {_comes(done, name)}"
+    refused = (done.answer["asking"] or {}).get("refused")
+    if refused:
+        text += f" But its API is asked no more until its configuration changes: {refused}."
+    return _told(done, name, clean(text))
 
 
 def _stand(

@@ -101,6 +101,9 @@ def test_sources_are_shown_as_where_they_are_declared(
         assert (asked["name"], asked["state"], asked["watched"]) == ("mt", "refused", 1)
         assert "Authentication failed" in asked["reason"]
         assert (off["state"], off["host"], off["shop"]) == ("disabled", "off.example", "berlin")
+        assert (await afar.run("sources", "pause", "mt")).code == 0
+        resumed = (await afar.run("sources", "resume", "mt")).text
+        assert "But its API is asked no more until its configuration changes: " in resumed
         (refused,) = await afar.json("rejected", "shop")
         assert ["x-tool", "curl"] in refused["headers"]
         assert TIME.fullmatch(refused["received_at"])
