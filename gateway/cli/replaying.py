@@ -19,6 +19,11 @@ from gateway.retries import DeliveryState
 # ruff: noqa: PLC0415
 
 
+OfShop = Annotated[
+    str | None, typer.Option(help="Of this shop; several may have an order of that id.")
+]
+
+
 @aimed
 def replay(
     *,
@@ -27,9 +32,7 @@ def replay(
     ] = None,
     event: Annotated[str | None, typer.Option(metavar="ID", help="Of this event.")] = None,
     order: Annotated[str | None, typer.Option(help="Of all events of this order id.")] = None,
-    shop: Annotated[
-        str | None, typer.Option(help="Of this shop; several may have an order of that id.")
-    ] = None,
+    shop: OfShop = None,
     subscription: Annotated[
         str | None, typer.Option(help="Of this subscription.", autocompletion=known_subscriptions)
     ] = None,
