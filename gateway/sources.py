@@ -47,7 +47,8 @@ Keys = dict[str, Any]
 class Known(msgspec.Struct, frozen=True, kw_only=True):
     """A source: its settings, or the `problem` for which it has none, in words.
 
-    `paused_at` is since when it is paused. `keys` are all that it was made of, secrets too; None for one that the file declares.
+    `paused_at` is since when it is paused. `keys` are all that it was made of, secrets too; None for
+    one that the file declares.
     """
 
     name: str
@@ -165,7 +166,7 @@ class Sources:
         return await self._whole(self._pause(name))
 
     async def resume(self, name: str) -> Known:
-        """Listen to a source again, and ask it at once; `NotFound`."""
+        """Listen to a source again, and ask it; at once, unless its API fails. `NotFound`."""
         return await self._whole(self._resume(name))
 
     async def _whole(self, change: Coroutine[Any, Any, T]) -> T:
@@ -202,8 +203,8 @@ class Sources:
 
     async def _pause(self, name: str) -> Known:
         async with self._lock:
-            since = await self._kept.pause(self.find(name).name, self._clock())
-            known = self._set_paused(self.find(name), since)
+            known = self.find(name)
+            known = self._set_paused(known, await self._kept.pause(name, self._clock()))
             await self._take_up((), begun=())
             return known
 

@@ -19,6 +19,10 @@ from gateway.retries import DeliveryState
 # ruff: noqa: PLC0415
 
 
+NOTHING = (
+    "say what to send again: --delivery, --event, --order, --shop, --subscription, --type,"
+    " --since, --until, --state"
+)
 OfShop = Annotated[
     str | None, typer.Option(help="Of this shop; several may have an order of that id.")
 ]
@@ -68,10 +72,7 @@ def replay(
         look.tell(jobs.replay(place_of(config), delivery), as_json=as_json)
         return
     if delivery is None and not some:
-        raise StartupError(
-            "say what to send again: --delivery, --event, --order, --shop, --subscription, --type,"
-            " --since, --until, --state"
-        )
+        raise StartupError(NOTHING)
     chosen = Chosen(
         delivery=None if delivery is None else jobs.number_of(delivery),
         event=event,

@@ -104,7 +104,7 @@ def pause(name: Source, as_json: JsonObject = False, config: Config = None) -> N
 @app.command()
 @aimed
 def resume(name: Source, as_json: JsonObject = False, config: Config = None) -> None:
-    """Receive a source's callbacks again, and ask its API at once."""
+    """Receive a source's callbacks again, and ask its API again."""
     from gateway.cli import look, making
 
     look.tell(making.resume(place_of(config), name, config=config), as_json=as_json)

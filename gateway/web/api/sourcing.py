@@ -82,7 +82,7 @@ async def pause(call: Call[Nothing, None]) -> Response:
 
 
 async def resume(call: Call[Nothing, None]) -> Response:
-    """Receive a source's callbacks again, and ask its API at once."""
+    """Receive a source's callbacks again, and ask its API again."""
     name = call.path["id"]
     at = await standing(call, name)
     return said(call, await call.gateway.sources.resume(name), at)
